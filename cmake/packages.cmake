@@ -1,0 +1,13 @@
+# Everything here comes from the distribution (tools/setup names the packages); nothing is vendored.
+find_package(PkgConfig REQUIRED)
+find_package(nlohmann_json 3.11 REQUIRED)
+find_package(cxxopts 3 REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(Threads REQUIRED)
+pkg_check_modules(sentencepiece REQUIRED IMPORTED_TARGET sentencepiece)
+pkg_check_modules(cairo REQUIRED IMPORTED_TARGET cairo)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+if(BAICHUAN_TESTS)
+  find_package(GTest REQUIRED)
+endif()

@@ -1,0 +1,8 @@
+message(STATUS "")
+message(STATUS "baichuan ${PROJECT_VERSION}")
+message(STATUS "  build type     ${CMAKE_BUILD_TYPE}")
+message(STATUS "  compiler       ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}")
+message(STATUS "  LibTorch       ${BAICHUAN_TORCH_DIR}")
+message(STATUS "  CUDA kernels   ${BAICHUAN_CUDA_ENABLED} ${CMAKE_CUDA_COMPILER_VERSION} (${CMAKE_CUDA_ARCHITECTURES})")
+message(STATUS "  tests          ${BAICHUAN_TESTS}")
+message(STATUS "")
