@@ -1,0 +1,35 @@
+// A subcommand: its options (no LibTorch, so that --help and wrong flags answer at once) and the function that runs
+// it, in the program itself or in the engine library that the program loads.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "core/options.h"
+
+namespace baichuan {
+
+// The options of one subcommand. Implementations hold option structs as members and add them to the table.
+class CommandOptions {
+ public:
+  virtual ~CommandOptions() = default;
+  virtual void add_to(OptionTable& table) = 0;
+  // Rules over several options; throws UsageError. `table` tells what was given explicitly.
+  virtual void validate(const OptionTable& table) { (void)table; }
+};
+
+struct Command {
+  std::string_view name;
+  std::string_view summary;
+  std::string_view usage;  // the words after "baichuan", e.g. "chat --model_name_or_path DIR [options]"
+  bool in_engine;
+  std::unique_ptr<CommandOptions> (*make_options)();
+};
+
+// Every subcommand in the order of --help.
+std::span<const Command> commands();
+const Command* find_command(std::string_view name);
+
+}  // namespace baichuan
