@@ -11,3 +11,13 @@ pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
 if(BAICHUAN_TESTS)
   find_package(GTest REQUIRED)
 endif()
+
+# The torch wheel carries an fmt of its own, whose headers would shadow the distribution's in every file that uses
+# LibTorch and then miss its library. A folder that holds fmt alone comes before the wheel's headers.
+get_target_property(fmt_include fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+if(NOT fmt_include)
+  set(fmt_include /usr/include)
+endif()
+file(MAKE_DIRECTORY ${PROJECT_BINARY_DIR}/before_torch)
+file(CREATE_LINK ${fmt_include}/fmt ${PROJECT_BINARY_DIR}/before_torch/fmt SYMBOLIC)
+target_include_directories(baichuan_flags SYSTEM BEFORE INTERFACE ${PROJECT_BINARY_DIR}/before_torch)
