@@ -10,11 +10,16 @@ foreach(lib IN ITEMS c10 torch_cpu)
   add_library(torch::${lib} SHARED IMPORTED GLOBAL)
   set_target_properties(torch::${lib} PROPERTIES IMPORTED_LOCATION ${BAICHUAN_TORCH_DIR}/lib/lib${lib}.so)
 endforeach()
+# at::parallel_for is a header template that runs on one thread unless the file that uses it is compiled with
+# OpenMP; the threads are those of the wheel's own libgomp.
+add_library(torch::gomp SHARED IMPORTED GLOBAL)
+set_target_properties(torch::gomp PROPERTIES IMPORTED_LOCATION ${BAICHUAN_TORCH_DIR}/lib/libgomp.so.1)
 add_library(baichuan_torch INTERFACE)
 target_include_directories(baichuan_torch SYSTEM INTERFACE ${BAICHUAN_TORCH_DIR}/include
                                                            ${BAICHUAN_TORCH_DIR}/include/torch/csrc/api/include)
 target_compile_definitions(baichuan_torch INTERFACE USE_DISTRIBUTED USE_C10D_GLOO)
-target_link_libraries(baichuan_torch INTERFACE torch::torch_cpu torch::c10)
+target_compile_options(baichuan_torch INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fopenmp>)
+target_link_libraries(baichuan_torch INTERFACE torch::torch_cpu torch::c10 torch::gomp)
 target_link_options(baichuan_torch INTERFACE -Wl,--allow-shlib-undefined)
 
 # One precompiled torch/torch.h for every translation unit that uses LibTorch (45 s once, then 5 s a file).
