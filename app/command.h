@@ -25,11 +25,24 @@ struct Command {
   std::string_view summary;
   std::string_view usage;  // the words after "baichuan", e.g. "chat --model_name_or_path DIR [options]"
   bool in_engine;
+  bool takes_recipe;  // `baichuan train run.json`
   std::unique_ptr<CommandOptions> (*make_options)();
 };
 
 // Every subcommand in the order of --help.
 std::span<const Command> commands();
 const Command* find_command(std::string_view name);
+
+// What runs a command, in the program (program_commands.cpp) or in the engine (engine/engine_main.cpp).
+struct CommandRunner {
+  std::string_view name;
+  int (*run)(const CommandOptions& options, const OptionTable& table);  // returns the exit status
+};
+
+// Wraps `int run_x(const XCommandOptions&, const OptionTable&)` for a table of runners.
+template <class Options, int (*kRun)(const Options&, const OptionTable&)>
+int run_command(const CommandOptions& options, const OptionTable& table) {
+  return kRun(dynamic_cast<const Options&>(options), table);
+}
 
 }  // namespace baichuan

@@ -4,6 +4,7 @@
 #include <cctype>
 #include <charconv>
 #include <cmath>
+#include <memory>
 
 #include "core/error.h"
 
@@ -90,6 +91,28 @@ void OptionTable::add_slot(OptionSlot slot) {
   for (const auto& name : names)
     if (!by_name_.emplace(name, index).second) throw std::logic_error("option declared twice: " + name);
   slots_.push_back(std::move(slot));
+}
+
+void OptionTable::add_accepted(std::string group, const FieldInfo& info, OptionKind kind, const Json& default_value) {
+  auto value = std::make_shared<Json>(default_value);
+  OptionSlot slot{std::move(group), info, kind, default_value.is_null(), {}, {}, default_value, false};
+  slot.set = [value, info, kind](const std::string& text) {
+    switch (kind) {
+      case OptionKind::kBool:
+        *value = detail::parse_bool(info.name, text);
+        break;
+      case OptionKind::kInteger:
+        *value = detail::parse_integer(info, text);
+        break;
+      case OptionKind::kNumber:
+        *value = detail::parse_number(info, text);
+        break;
+      case OptionKind::kText:
+        *value = text;
+    }
+  };
+  slot.get = [value] { return *value; };
+  add_slot(std::move(slot));
 }
 
 OptionSlot* OptionTable::find(std::string_view name) {

@@ -109,6 +109,9 @@ class OptionTable {
   template <class S>
   void add(std::string group, S& options);
 
+  // An option that is only accepted (NoEffect or NotBuilt): its text is kept in the table.
+  void add_accepted(std::string group, const FieldInfo& info, OptionKind kind, const Json& default_value);
+
   // By name or alias, dashes read as underscores; null when there is none.
   OptionSlot* find(std::string_view name);
   const OptionSlot* find(std::string_view name) const;

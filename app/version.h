@@ -1,0 +1,7 @@
+#pragma once
+
+namespace baichuan {
+
+inline constexpr const char* kVersion = BAICHUAN_VERSION;
+
+}  // namespace baichuan
