@@ -24,6 +24,7 @@ constexpr auto kNotBuilt = Support::kNotBuilt;
 
 constexpr auto kAccepted = std::to_array<Accepted>({
     // The model and its loading.
+    {"quantization_bit", kInteger, kNotBuilt, "null", "Training over a quantised base (QLoRA)."},
     {"use_fast_tokenizer", kBool, kNoEffect, "false", "The tokenizer is native."},
     {"use_auth_token", kBool, kNoEffect, "false", "Nothing is downloaded."},
     {"hf_auth_token", kText, kNoEffect, "null", "Nothing is downloaded."},
@@ -58,6 +59,16 @@ constexpr auto kAccepted = std::to_array<Accepted>({
     {"neftune_noise_alpha", kNumber, kNotBuilt, "null", "Noise on the embeddings."},
     {"adafactor", kBool, kNotBuilt, "false", "The Adafactor optimiser."},
     {"optim_args", kText, kNotBuilt, "null", "Arguments of other optimisers."},
+    // Generation, which the trainer of 2023 parsed along.
+    {"do_sample", kBool, kNoEffect, "true", "Training generates nothing."},
+    {"temperature", kNumber, kNoEffect, "0.95", "Training generates nothing."},
+    {"top_p", kNumber, kNoEffect, "0.7", "Training generates nothing."},
+    {"top_k", kInteger, kNoEffect, "50", "Training generates nothing."},
+    {"num_beams", kInteger, kNoEffect, "1", "Training generates nothing."},
+    {"max_length", kInteger, kNoEffect, "null", "Training generates nothing."},
+    {"max_new_tokens", kInteger, kNoEffect, "512", "Training generates nothing."},
+    {"repetition_penalty", kNumber, kNoEffect, "1.0", "Training generates nothing."},
+    {"length_penalty", kNumber, kNoEffect, "1.0", "Training generates nothing."},
     // Several devices.
     {"num_gpus", kInteger, kNotBuilt, "1", "GPUs of this machine to use."},
     {"num_processes", kInteger, kNotBuilt, "1", "Ranks to start on this machine's CPUs."},

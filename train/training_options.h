@@ -159,6 +159,19 @@ struct LoggingOptions {
   }
 };
 
+struct LauncherOptions {
+  std::optional<std::string> deepspeed;
+  bool resume_lora_training = true;
+
+  static void describe(auto&& field) {
+    using O = LauncherOptions;
+    field(&O::deepspeed, {.name = "deepspeed", .help = "DeepSpeed's JSON file: loss scale, clipping, sharding stage."});
+    field(&O::resume_lora_training,
+          {.name = "resume_lora_training",
+           .help = "Go on training the last adapter given; false merges all and starts a new one."});
+  }
+};
+
 // Options that 2023's command lines may hold and that change nothing here, or that are known and not built yet.
 void add_accepted_training_options(OptionTable& table);
 

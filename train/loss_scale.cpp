@@ -1,0 +1,58 @@
+#include "train/loss_scale.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+
+namespace baichuan {
+
+LossScale::LossScale(const LossScaleOptions& options) : options_(options) {
+  state_.scale = options.initial_scale;
+  state_.hysteresis_left = options.hysteresis;
+}
+
+void LossScale::update(bool overflow) {
+  if (options_.is_static) return;
+  if (options_.deepspeed_rule) update_as_deepspeed(overflow);
+  else update_as_torch(overflow);
+}
+
+void LossScale::update_as_torch(bool overflow) {
+  if (overflow) {
+    state_.scale *= 0.5;
+    state_.good_steps = 0;
+    // torch would go on below 1 for ever; gradients that overflow there are broken, not badly scaled.
+    if (state_.scale < 1.0 / 65536)
+      throw MachineError(
+          "the float16 loss scale fell to {} and gradients still overflow; train with --bf16 or a lower learning rate",
+          state_.scale);
+  } else if (++state_.good_steps == options_.window) {
+    state_.scale *= 2;
+    state_.good_steps = 0;
+  }
+}
+
+// The order of the checks is DeepSpeed's (runtime/fp16/loss_scaler.py, DynamicLossScaler.update_scale).
+void LossScale::update_as_deepspeed(bool overflow) {
+  if (overflow) {
+    if (options_.hysteresis == 1 || state_.hysteresis_left == 1) {
+      if (state_.scale == options_.min_scale)
+        throw MachineError("the float16 loss scale is at its minimum of {} and gradients still overflow; train with --bf16 "
+                           "or a lower learning rate",
+                           options_.min_scale);
+      state_.scale = std::max(state_.scale / 2, options_.min_scale);
+    } else {
+      --state_.hysteresis_left;
+    }
+    state_.last_overflow = state_.iteration;
+  } else {
+    const std::int64_t clean = state_.iteration - state_.last_overflow - 1;
+    if (clean > 0 && clean % options_.window == 0) {
+      state_.hysteresis_left = options_.hysteresis;
+      state_.scale *= 2;
+    }
+  }
+  ++state_.iteration;
+}
+
+}  // namespace baichuan

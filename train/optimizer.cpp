@@ -1,0 +1,120 @@
+#include "train/optimizer.h"
+
+#include <torch/torch.h>
+
+#include <cmath>
+
+namespace baichuan {
+
+namespace {
+
+// Norm weights and biases; Baichuan has no biases, adapters of other tools may.
+bool is_norm_or_bias(const std::string& name) {
+  return name.find("norm") != std::string::npos || name.ends_with(".bias");
+}
+
+std::vector<at::Tensor> pick(const std::vector<TrainedParameter>& parameters, const std::vector<std::size_t>& group,
+                             at::Tensor TrainedParameter::*member) {
+  std::vector<at::Tensor> tensors;
+  for (const std::size_t i : group) tensors.push_back(parameters[i].*member);
+  return tensors;
+}
+
+}  // namespace
+
+Optimizer::Optimizer(std::vector<std::pair<std::string, at::Tensor>> parameters, const OptimizerSettings& settings)
+    : settings_(settings) {
+  torch::NoGradGuard no_grad;
+  for (auto& [name, parameter] : parameters) {
+    TrainedParameter trained;
+    trained.name = name;
+    trained.parameter = parameter;
+    trained.master =
+        parameter.scalar_type() == at::kFloat ? parameter.detach() : parameter.detach().to(at::kFloat);
+    trained.gradient = at::zeros_like(trained.master);
+    trained.exp_avg = at::zeros_like(trained.master);
+    trained.exp_avg_sq = at::zeros_like(trained.master);
+    trained.decays = settings.decay_norms ? !name.ends_with(".bias") : !is_norm_or_bias(name);
+    parameters_.push_back(std::move(trained));
+  }
+  zero_gradients();
+}
+
+void Optimizer::zero_gradients() {
+  for (auto& trained : parameters_) {
+    trained.gradient.zero_();
+    // A float32 gradient on a 16-bit leaf: autograd adds to it in float32.
+    trained.parameter.mutable_grad() = trained.gradient;
+  }
+}
+
+double Optimizer::gradient_norm() const {
+  double sum = 0;
+  for (const auto& trained : parameters_) {
+    const double norm = at::linalg_vector_norm(trained.gradient, 2, {}, false, at::kDouble).item<double>();
+    sum += norm * norm;
+  }
+  return std::sqrt(sum);
+}
+
+void Optimizer::scale_gradients(double factor) {
+  if (factor == 1) return;
+  std::vector<at::Tensor> gradients;
+  for (const auto& trained : parameters_) gradients.push_back(trained.gradient);
+  at::_foreach_mul_(gradients, factor);
+}
+
+std::string Optimizer::first_non_finite_gradient() const {
+  for (const auto& trained : parameters_)
+    if (!at::isfinite(trained.gradient).all().item<bool>()) return trained.name;
+  return {};
+}
+
+void Optimizer::step(double learning_rate) {
+  torch::NoGradGuard no_grad;
+  ++steps_;
+  for (const bool decays : {true, false}) {
+    std::vector<std::size_t> group;
+    for (std::size_t i = 0; i < parameters_.size(); ++i)
+      if (parameters_[i].decays == decays) group.push_back(i);
+    if (group.empty()) continue;
+    const double weight_decay = decays ? settings_.weight_decay : 0;
+    if (settings_.hf_variant) step_hf(group, learning_rate, weight_decay);
+    else step_torch(group, learning_rate, weight_decay);
+  }
+  copy_masters_to_parameters();
+}
+
+void Optimizer::step_torch(const std::vector<std::size_t>& group, double learning_rate, double weight_decay) {
+  const auto masters = pick(parameters_, group, &TrainedParameter::master);
+  const auto step = at::full({}, static_cast<double>(steps_), masters.front().options());
+  at::_fused_adamw_(masters, pick(parameters_, group, &TrainedParameter::gradient),
+                    pick(parameters_, group, &TrainedParameter::exp_avg),
+                    pick(parameters_, group, &TrainedParameter::exp_avg_sq), {},
+                    std::vector<at::Tensor>(group.size(), step), learning_rate, settings_.beta1, settings_.beta2,
+                    weight_decay, settings_.epsilon, /*amsgrad=*/false, /*maximize=*/false);
+}
+
+// transformers 4.31, optimization.py, AdamW.step: the same moments, but epsilon joins before the bias correction
+// and the decay is taken off the updated weight.
+void Optimizer::step_hf(const std::vector<std::size_t>& group, double learning_rate, double weight_decay) {
+  const double t = static_cast<double>(steps_);
+  const double step_size =
+      learning_rate * std::sqrt(1 - std::pow(settings_.beta2, t)) / (1 - std::pow(settings_.beta1, t));
+  for (const std::size_t i : group) {
+    auto& p = parameters_[i];
+    p.exp_avg.mul_(settings_.beta1).add_(p.gradient, 1 - settings_.beta1);
+    p.exp_avg_sq.mul_(settings_.beta2).addcmul_(p.gradient, p.gradient, 1 - settings_.beta2);
+    p.master.addcdiv_(p.exp_avg, p.exp_avg_sq.sqrt().add_(settings_.epsilon), -step_size);
+    if (weight_decay > 0) p.master.add_(p.master, -learning_rate * weight_decay);
+  }
+}
+
+void Optimizer::copy_masters_to_parameters() {
+  torch::NoGradGuard no_grad;
+  for (auto& trained : parameters_)
+    if (!trained.parameter.is_same(trained.master) && trained.parameter.scalar_type() != at::kFloat)
+      trained.parameter.copy_(trained.master);
+}
+
+}  // namespace baichuan
