@@ -16,7 +16,9 @@ function(baichuan_library folder)
     target_link_libraries(${target} PUBLIC baichuan_torch)
     target_precompile_headers(${target} REUSE_FROM baichuan_pch)
   endif()
-  baichuan_check_layers(${folder} "${arg_DEPS}")
+  if(NOT arg_TARGET)  # a second library of a folder is checked with the first
+    baichuan_check_layers(${folder} "${arg_DEPS}")
+  endif()
 endfunction()
 
 function(baichuan_check_layers folder deps)
