@@ -38,6 +38,11 @@ class DataError : public Error {
   using Error::Error;
 };
 
+// Training that cannot go on: a loss or a gradient that is not finite.
+class TrainingError : public Error {
+  using Error::Error;
+};
+
 // The machine does not allow it: disk, memory, driver, device.
 class MachineError : public Error {
   using Error::Error;
