@@ -1,7 +1,7 @@
 # LibTorch from the pinned wheel. Its own TorchConfig.cmake fails where no CUDA toolkit is, and a program
 # that links it drags libtorch_cuda along; so the two libraries that the engine links are imported here.
 # libtorch_cuda is loaded at run time when a CUDA device is asked for.
-set(BAICHUAN_TORCH_DIR ${PROJECT_SOURCE_DIR}/.deps/torch-2.11.0/torch CACHE PATH "The `torch` folder of the torch 2.11.0 wheel")
+set(BAICHUAN_TORCH_DIR ${PROJECT_SOURCE_DIR}/.deps/torch-2.11.0/torch CACHE PATH "The `torch` folder of torch 2.11.0")
 if(NOT EXISTS ${BAICHUAN_TORCH_DIR}/lib/libtorch_cpu.so)
   message(FATAL_ERROR "LibTorch is not at ${BAICHUAN_TORCH_DIR}: run tools/setup, or set BAICHUAN_TORCH_DIR.")
 endif()
