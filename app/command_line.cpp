@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cxxopts.hpp>
 #include <set>
+
+#include <cxxopts.hpp>
 
 #include "core/error.h"
 #include "core/log.h"
@@ -89,7 +90,8 @@ std::string recipe_text(const std::string& origin, const std::string& key, const
 
 void apply_recipe(OptionTable& table, const std::string& path) {
   const Json recipe = read_json_file(path);
-  if (!recipe.is_object()) throw UsageError("{}: expected a JSON object of options; found {}", path, recipe.type_name());
+  if (!recipe.is_object())
+    throw UsageError("{}: expected a JSON object of options; found {}", path, recipe.type_name());
   for (const auto& [key, value] : recipe.items()) {
     if (value.is_null()) continue;
     const OptionSlot* const slot = table.find(key);

@@ -1,8 +1,8 @@
 #include "app/engine_library.h"
 
-#include <dlfcn.h>
-
 #include <filesystem>
+
+#include <dlfcn.h>
 
 #include "core/error.h"
 

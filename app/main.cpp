@@ -1,10 +1,10 @@
 // baichuan: the program. It links no LibTorch, so that --help, wrong flags, tokenize and preview answer at once; a
 // command that needs tensors loads the engine library and hands its arguments on.
-#include <fmt/core.h>
-
 #include <cstdio>
 #include <string>
 #include <vector>
+
+#include <fmt/core.h>
 
 #include "app/command.h"
 #include "app/command_line.h"
@@ -20,7 +20,8 @@ namespace baichuan {
 namespace {
 
 void print_overview() {
-  fmt::print("baichuan {}: train, fine-tune and run Baichuan models\n\nusage: baichuan COMMAND [options]\n\n", kVersion);
+  fmt::print("baichuan {}: train, fine-tune and run Baichuan models\n\nusage: baichuan COMMAND [options]\n\n",
+             kVersion);
   for (const auto& command : commands()) fmt::print("  {:<10} {}\n", command.name, command.summary);
   fmt::print("\n`baichuan COMMAND --help` lists a command's options.\n");
 }

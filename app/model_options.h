@@ -22,10 +22,9 @@ struct ModelOptions {
     using O = ModelOptions;
     field(&O::model_name_or_path,
           {.name = "model_name_or_path", .help = "Model directory, or a hub id that is in a local cache."});
-    field(&O::adapter_name_or_path,
-          {.name = "adapter_name_or_path",
-           .help = "LoRA adapter directories, separated by commas.",
-           .aliases = "checkpoint_dir"});
+    field(&O::adapter_name_or_path, {.name = "adapter_name_or_path",
+                                     .help = "LoRA adapter directories, separated by commas.",
+                                     .aliases = "checkpoint_dir"});
     field(&O::cache_dir, {.name = "cache_dir", .help = "Folder in which hub ids are looked for first."});
     field(&O::model_revision, {.name = "model_revision", .help = "Revision of a hub id."});
     field(&O::device, {.name = "device", .help = "auto, cpu, cuda or cuda:N; auto takes the first GPU there is."});

@@ -15,12 +15,12 @@ namespace baichuan {
 int run_in_program(std::string_view name, const CommandOptions& options, const OptionTable& table) {
   static constexpr auto kRunners = std::to_array<CommandRunner>({
 #if __has_include("app/tokenize_options.h")
-      {"tokenize", run_command<TokenizeCommandOptions, run_tokenize>},
+    {"tokenize", run_command<TokenizeCommandOptions, run_tokenize>},
 #endif
 #if __has_include("app/preview_options.h")
-      {"preview", run_command<PreviewCommandOptions, run_preview>},
+        {"preview", run_command<PreviewCommandOptions, run_preview>},
 #endif
-      {"", nullptr},
+        {"", nullptr},
   });
   for (const auto& runner : kRunners)
     if (runner.name == name && runner.run != nullptr) return runner.run(options, table);

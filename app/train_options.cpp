@@ -19,8 +19,10 @@ void require_consistent_precision(const TrainCommandOptions& o) {
   const bool fp16 = o.optimization.fp16;
   const bool bf16 = o.optimization.bf16;
   if (fp16 && bf16) throw UsageError("--fp16 and --bf16 exclude each other; give one compute type");
-  if (fp16 && o.model.dtype == "bf16") throw UsageError("--fp16 cannot compute with --dtype bf16; give one 16-bit type");
-  if (bf16 && o.model.dtype == "fp16") throw UsageError("--bf16 cannot compute with --dtype fp16; give one 16-bit type");
+  if (fp16 && o.model.dtype == "bf16")
+    throw UsageError("--fp16 cannot compute with --dtype bf16; give one 16-bit type");
+  if (bf16 && o.model.dtype == "fp16")
+    throw UsageError("--bf16 cannot compute with --dtype fp16; give one 16-bit type");
 }
 
 // The Python trainer's rules for --load_best_model_at_end.
@@ -30,10 +32,12 @@ void require_savable_best(const TrainCommandOptions& o) {
   if (l.evaluation_strategy == "no")
     throw UsageError("--load_best_model_at_end needs --evaluation_strategy steps or epoch; found no");
   if (l.evaluation_strategy != l.save_strategy)
-    throw UsageError("--load_best_model_at_end needs --save_strategy and --evaluation_strategy to be equal; found {} and {}",
-                     l.save_strategy, l.evaluation_strategy);
+    throw UsageError(
+        "--load_best_model_at_end needs --save_strategy and --evaluation_strategy to be equal; found {} and {}",
+        l.save_strategy, l.evaluation_strategy);
   const double eval_steps = l.eval_steps.value_or(l.logging_steps);
-  if (l.evaluation_strategy == "steps" && eval_steps >= 1 && l.save_steps >= 1 && std::fmod(l.save_steps, eval_steps) != 0)
+  if (l.evaluation_strategy == "steps" && eval_steps >= 1 && l.save_steps >= 1 &&
+      std::fmod(l.save_steps, eval_steps) != 0)
     throw UsageError(
         "--load_best_model_at_end needs --save_steps to be a round multiple of --eval_steps; found {} and {}",
         l.save_steps, eval_steps);
@@ -60,7 +64,8 @@ void TrainCommandOptions::add_to(OptionTable& table) {
 }
 
 void TrainCommandOptions::validate(const OptionTable&) {
-  if (model.model_name_or_path.empty()) throw UsageError("--model_name_or_path is required: a model directory or a hub id");
+  if (model.model_name_or_path.empty())
+    throw UsageError("--model_name_or_path is required: a model directory or a hub id");
   if (logging.output_dir.empty()) throw UsageError("--output_dir is required: where checkpoints and results go");
   if (!finetuning.do_train && !finetuning.do_eval) throw UsageError("nothing to do: give --do_train or --do_eval");
   require_built(*this);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "core/error.h"
+#include "core/file_events.h"
 
 namespace baichuan {
 
@@ -30,6 +31,7 @@ fs::path temporary_beside(const fs::path& path) {
 }  // namespace
 
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), temporary_(temporary_beside(path_)) {
+  announce_file_event("create", path_);
   fd_ = ::open(temporary_.c_str(), O_CREAT | O_TRUNC | O_RDWR | O_CLOEXEC, 0644);
   if (fd_ < 0) throw_io_error("create", path_);
 }
@@ -46,6 +48,7 @@ void AtomicFile::write(const void* data, std::size_t bytes) {
 }
 
 void AtomicFile::write_at(std::uint64_t offset, const void* data, std::size_t bytes) {
+  announce_file_event("write", path_);
   const auto* from = static_cast<const char*>(data);
   while (bytes > 0) {
     const ssize_t written = ::pwrite(fd_, from, bytes, static_cast<off_t>(offset));
@@ -57,8 +60,20 @@ void AtomicFile::write_at(std::uint64_t offset, const void* data, std::size_t by
   }
 }
 
-void AtomicFile::commit() {
+void AtomicFile::reserve(std::uint64_t bytes) {
+  if (bytes == 0) return;
+  if (::fallocate(fd_, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes)) == 0) return;
+  if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG) throw_io_error("reserve space for", path_);
+}
+
+void AtomicFile::sync() {
+  announce_file_event("sync", path_);
   if (::fsync(fd_) != 0) throw_io_error("sync", path_);
+}
+
+void AtomicFile::commit() {
+  sync();
+  announce_file_event("rename", path_);
   ::close(std::exchange(fd_, -1));
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) {
     const int cause = errno;

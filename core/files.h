@@ -26,6 +26,10 @@ class AtomicFile {
   void write(std::string_view text) { write(text.data(), text.size()); }
   // Writes at an absolute offset; for writers that fill a file out of order.
   void write_at(std::uint64_t offset, const void* data, std::size_t bytes);
+  // Takes the disk space now, so that a full disk is noticed before the work; no effect where it is not supported.
+  void reserve(std::uint64_t bytes);
+  // Writes what the system still holds back; commit() does it as well.
+  void sync();
   std::uint64_t position() const { return position_; }
   void commit();
 

@@ -92,6 +92,15 @@ constexpr OptionKind kind_of() {
     return OptionKind::kText;
 }
 
+template <class T>
+Json to_json_value(const T& value) {
+  return Json(value);
+}
+template <class T>
+Json to_json_value(const std::optional<T>& value) {
+  return value.has_value() ? Json(*value) : Json();
+}
+
 template <class Fn>
 struct Visit {
   Fn fn;
@@ -146,12 +155,7 @@ void OptionTable::add(std::string group, S& options) {
       else
         options.*member = detail::parse_text(info, text);
     };
-    slot.get = [&options, member]() -> Json {
-      if constexpr (Type::kOptional)
-        return (options.*member).has_value() ? Json(*(options.*member)) : Json();
-      else
-        return Json(options.*member);
-    };
+    slot.get = [&options, member] { return detail::to_json_value(options.*member); };
     slot.default_value = slot.get();
     add_slot(std::move(slot));
   }});

@@ -1,8 +1,8 @@
 #include "train/optimizer.h"
 
-#include <torch/torch.h>
-
 #include <cmath>
+
+#include <torch/torch.h>
 
 namespace baichuan {
 
@@ -13,7 +13,8 @@ bool is_norm_or_bias(const std::string& name) {
   return name.find("norm") != std::string::npos || name.ends_with(".bias");
 }
 
-std::vector<at::Tensor> pick(const std::vector<TrainedParameter>& parameters, const std::vector<std::size_t>& group,
+std::vector<at::Tensor> pick(const std::vector<TrainedParameter>& parameters,
+                             const std::vector<std::size_t>& group,
                              at::Tensor TrainedParameter::*member) {
   std::vector<at::Tensor> tensors;
   for (const std::size_t i : group) tensors.push_back(parameters[i].*member);
@@ -29,8 +30,7 @@ Optimizer::Optimizer(std::vector<std::pair<std::string, at::Tensor>> parameters,
     TrainedParameter trained;
     trained.name = name;
     trained.parameter = parameter;
-    trained.master =
-        parameter.scalar_type() == at::kFloat ? parameter.detach() : parameter.detach().to(at::kFloat);
+    trained.master = parameter.scalar_type() == at::kFloat ? parameter.detach() : parameter.detach().to(at::kFloat);
     trained.gradient = at::zeros_like(trained.master);
     trained.exp_avg = at::zeros_like(trained.master);
     trained.exp_avg_sq = at::zeros_like(trained.master);
@@ -79,8 +79,10 @@ void Optimizer::step(double learning_rate) {
       if (parameters_[i].decays == decays) group.push_back(i);
     if (group.empty()) continue;
     const double weight_decay = decays ? settings_.weight_decay : 0;
-    if (settings_.hf_variant) step_hf(group, learning_rate, weight_decay);
-    else step_torch(group, learning_rate, weight_decay);
+    if (settings_.hf_variant)
+      step_hf(group, learning_rate, weight_decay);
+    else
+      step_torch(group, learning_rate, weight_decay);
   }
   copy_masters_to_parameters();
 }
@@ -108,6 +110,12 @@ void Optimizer::step_hf(const std::vector<std::size_t>& group, double learning_r
     p.master.addcdiv_(p.exp_avg, p.exp_avg_sq.sqrt().add_(settings_.epsilon), -step_size);
     if (weight_decay > 0) p.master.add_(p.master, -learning_rate * weight_decay);
   }
+}
+
+std::int64_t Optimizer::trained_elements() const {
+  std::int64_t elements = 0;
+  for (const auto& trained : parameters_) elements += trained.master.numel();
+  return elements;
 }
 
 void Optimizer::copy_masters_to_parameters() {

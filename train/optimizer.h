@@ -1,12 +1,12 @@
 // AdamW over float32 masters (Loshchilov & Hutter 2019, algorithm 2), and the variant of transformers 4.31.
 #pragma once
 
-#include <ATen/core/Tensor.h>
-
 #include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <ATen/core/Tensor.h>
 
 namespace baichuan {
 
@@ -15,8 +15,8 @@ struct OptimizerSettings {
   double beta2 = 0.999;
   double epsilon = 1e-8;
   double weight_decay = 0;
-  bool hf_variant = false;      // adamw_hf: epsilon before the bias correction, decay after the update
-  bool decay_norms = false;     // 2023: Baichuan's own norm class was not recognised, so its weights decayed
+  bool hf_variant = false;   // adamw_hf: epsilon before the bias correction, decay after the update
+  bool decay_norms = false;  // 2023: Baichuan's own norm class was not recognised, so its weights decayed
 };
 
 // One trained tensor. `parameter` is the leaf that the model computes with; `master` is float32 and the same tensor
@@ -47,6 +47,7 @@ class Optimizer {
   std::string first_non_finite_gradient() const;
 
   const std::vector<TrainedParameter>& parameters() const { return parameters_; }
+  std::int64_t trained_elements() const;
   std::int64_t steps() const { return steps_; }
   void set_steps(std::int64_t steps) { steps_ = steps; }
   // After masters were changed from outside (a checkpoint, the best weights).

@@ -1,9 +1,9 @@
 // The engine's entry point: the same parsing as the program's, then the command that needs tensors.
-#include <torch/torch.h>
-
 #include <array>
 #include <cstdlib>
 #include <cstring>
+
+#include <torch/torch.h>
 
 #include "app/chat_options.h"
 #include "app/command.h"
@@ -55,9 +55,9 @@ extern "C" __attribute__((visibility("default"))) int baichuan_engine_main(int a
   try {
     return baichuan::run({argv, argv + argc});
   } catch (const c10::OutOfMemoryError& error) {
-    return baichuan::report_error(baichuan::MachineError(
-        "out of device memory: {}; use a smaller batch, --recompute_layers all or a 16-bit type",
-        baichuan::wants_trace() ? error.what() : error.what_without_backtrace()));
+    return baichuan::report_error(
+        baichuan::MachineError("out of device memory: {}; use a smaller batch, --recompute_layers all or a 16-bit type",
+                               baichuan::wants_trace() ? error.what() : error.what_without_backtrace()));
   } catch (const c10::Error& error) {
     if (baichuan::wants_trace()) return baichuan::report_error(error);
     return baichuan::report_error(std::runtime_error(error.what_without_backtrace()));

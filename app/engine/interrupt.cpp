@@ -2,6 +2,7 @@
 
 #include <csignal>
 #include <ctime>
+
 #include <unistd.h>
 
 namespace baichuan {
@@ -39,8 +40,14 @@ void install_interrupt_handlers() {
   ::sigaction(SIGTERM, &action, nullptr);
 }
 
-const std::atomic<int>& interrupt_signal() { return received; }
+const std::atomic<int>& interrupt_signal() {
+  return received;
+}
 
-int interrupt_exit_status(int signal) { return 128 + signal; }
+void clear_interrupt() { received = 0; }
+
+int interrupt_exit_status(int signal) {
+  return 128 + signal;
+}
 
 }  // namespace baichuan

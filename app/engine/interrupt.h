@@ -12,6 +12,9 @@ void install_interrupt_handlers();
 // the launcher and to the process group) counts once.
 const std::atomic<int>& interrupt_signal();
 
+// The signal has been answered: the next one counts as the first.
+void clear_interrupt();
+
 // 130 for SIGINT, 143 for SIGTERM.
 int interrupt_exit_status(int signal);
 
