@@ -1,9 +1,9 @@
 #include "train/data_order.h"
 
-#include <torch/torch.h>
-
 #include <cstring>
 #include <numeric>
+
+#include <torch/torch.h>
 
 #include "core/error.h"
 #include "core/philox.h"
@@ -12,7 +12,9 @@ namespace baichuan {
 
 namespace {
 
-std::int64_t draw_int64(at::Generator& generator) { return at::empty({}, at::kLong).random_(generator).item<std::int64_t>(); }
+std::int64_t draw_int64(at::Generator& generator) {
+  return at::empty({}, at::kLong).random_(generator).item<std::int64_t>();
+}
 
 }  // namespace
 
@@ -44,7 +46,8 @@ std::vector<std::uint8_t> DataOrder::state() const {
   const std::int64_t header[2] = {epoch_, epoch_seed_};
   std::vector<std::uint8_t> bytes(sizeof header + static_cast<std::size_t>(generator_state.numel()));
   std::memcpy(bytes.data(), header, sizeof header);
-  std::memcpy(bytes.data() + sizeof header, generator_state.const_data_ptr<std::uint8_t>(), bytes.size() - sizeof header);
+  std::memcpy(bytes.data() + sizeof header, generator_state.const_data_ptr<std::uint8_t>(),
+              bytes.size() - sizeof header);
   return bytes;
 }
 
@@ -58,7 +61,8 @@ void DataOrder::restore(const std::vector<std::uint8_t>& state) {
   epoch_ = header[0];
   epoch_seed_ = header[1];
   auto generator_state = at::empty({static_cast<std::int64_t>(state.size() - sizeof header)}, at::kByte);
-  std::memcpy(generator_state.mutable_data_ptr<std::uint8_t>(), state.data() + sizeof header, state.size() - sizeof header);
+  std::memcpy(generator_state.mutable_data_ptr<std::uint8_t>(), state.data() + sizeof header,
+              state.size() - sizeof header);
   generator_.set_state(generator_state);
 }
 

@@ -1,10 +1,10 @@
 // The order in which an epoch visits the training rows.
 #pragma once
 
-#include <ATen/core/Generator.h>
-
 #include <cstdint>
 #include <vector>
+
+#include <ATen/core/Generator.h>
 
 namespace baichuan {
 

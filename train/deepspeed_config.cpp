@@ -15,18 +15,37 @@ namespace baichuan {
 
 namespace {
 
-const std::vector<std::string> kHonoured = {
-    "train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps", "gradient_clipping",
-    "fp16",             "bf16",                           "bfloat16",                    "zero_optimization"};
+const std::vector<std::string> kHonoured = {"train_batch_size",
+                                            "train_micro_batch_size_per_gpu",
+                                            "gradient_accumulation_steps",
+                                            "gradient_clipping",
+                                            "fp16",
+                                            "bf16",
+                                            "bfloat16",
+                                            "zero_optimization"};
 
-const std::vector<std::string> kHarmless = {
-    "zero_allow_untested_optimizer", "zero_force_ds_cpu_optimizer", "steps_per_print",   "wall_clock_breakdown",
-    "memory_breakdown",              "dump_state",                  "prescale_gradients", "communication_data_type",
-    "gradient_predivide_factor",     "checkpoint",                  "activation_checkpointing", "tensorboard",
-    "csv_monitor",                   "wandb",                       "flops_profiler",     "comms_logger",
-    "data_types",                    "aio"};
+const std::vector<std::string> kHarmless = {"zero_allow_untested_optimizer",
+                                            "zero_force_ds_cpu_optimizer",
+                                            "steps_per_print",
+                                            "wall_clock_breakdown",
+                                            "memory_breakdown",
+                                            "dump_state",
+                                            "prescale_gradients",
+                                            "communication_data_type",
+                                            "gradient_predivide_factor",
+                                            "checkpoint",
+                                            "activation_checkpointing",
+                                            "tensorboard",
+                                            "csv_monitor",
+                                            "wandb",
+                                            "flops_profiler",
+                                            "comms_logger",
+                                            "data_types",
+                                            "aio"};
 
-bool is_auto(const Json& value) { return value.is_string() && value.get<std::string>() == "auto"; }
+bool is_auto(const Json& value) {
+  return value.is_string() && value.get<std::string>() == "auto";
+}
 
 double number(const std::filesystem::path& path, const std::string& key, const Json& value) {
   if (!value.is_number())
@@ -49,15 +68,17 @@ class Reader {
     read_precision(file);
     if (file.contains("zero_optimization")) read_zero(file["zero_optimization"]);
     if (!mismatches_.empty())
-      throw UsageError("{} disagrees with the flags: {}; set these keys to \"auto\" or change the flags", path_.string(),
-                       fmt::join(mismatches_, "; "));
+      throw UsageError("{} disagrees with the flags: {}; set these keys to \"auto\" or change the flags",
+                       path_.string(), fmt::join(mismatches_, "; "));
     return config_;
   }
 
  private:
   void check_keys(const Json& file) const {
     for (const auto& [key, value] : file.items()) {
-      const auto among = [&key = key](const auto& names) { return std::find(names.begin(), names.end(), key) != names.end(); };
+      const auto among = [&key = key](const auto& names) {
+        return std::find(names.begin(), names.end(), key) != names.end();
+      };
       if (among(kHonoured)) continue;
       if (among(kHarmless)) {
         log::debug("{}: '{}' changes nothing here", path_.string(), key);
@@ -69,7 +90,8 @@ class Reader {
         throw UsageError("{}: '{}' is not built yet; remove it and use the flags (--optim, --lr_scheduler_type)",
                          path_.string(), key);
       const std::string near = nearest_name(key, kHonoured);
-      log::warning("{}: '{}' is not used{}", path_.string(), key, near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+      log::warning("{}: '{}' is not used{}", path_.string(), key,
+                   near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
     }
   }
 
@@ -84,7 +106,8 @@ class Reader {
     const auto accumulation = static_cast<double>(options_.gradient_accumulation_steps);
     expect_equal(file, "train_micro_batch_size_per_gpu", batch, "--per_device_train_batch_size");
     expect_equal(file, "gradient_accumulation_steps", accumulation, "--gradient_accumulation_steps");
-    expect_equal(file, "train_batch_size", batch * accumulation * static_cast<double>(num_processes_), "batch x accumulation x ranks");
+    expect_equal(file, "train_batch_size", batch * accumulation * static_cast<double>(num_processes_),
+                 "batch x accumulation x ranks");
   }
 
   void read_clipping(const Json& value) {
@@ -113,7 +136,8 @@ class Reader {
     const Json& fp16 = file["fp16"];
     enabled(fp16, options_.fp16, "fp16");
     const auto value = [&](const char* key, double fallback) {
-      return fp16.contains(key) && !is_auto(fp16[key]) ? number(path_, std::string("fp16.") + key, fp16[key]) : fallback;
+      return fp16.contains(key) && !is_auto(fp16[key]) ? number(path_, std::string("fp16.") + key, fp16[key])
+                                                       : fallback;
     };
     auto& scale = config_.loss_scale;
     scale.deepspeed_rule = true;
@@ -135,7 +159,8 @@ class Reader {
       config_.stage = zero.get<bool>() ? 1 : 0;
       return;
     }
-    config_.stage = zero.contains("stage") ? static_cast<std::int64_t>(number(path_, "zero_optimization.stage", zero["stage"])) : 0;
+    config_.stage =
+        zero.contains("stage") ? static_cast<std::int64_t>(number(path_, "zero_optimization.stage", zero["stage"])) : 0;
     if (config_.stage == 3)
       throw UsageError("{}: zero_optimization.stage 3 is not built yet; use stage 2", path_.string());
     if (config_.stage < 0 || config_.stage > 3)
@@ -155,7 +180,8 @@ class Reader {
 
 }  // namespace
 
-DeepSpeedConfig load_deepspeed_config(const std::filesystem::path& path, const OptimizationOptions& options,
+DeepSpeedConfig load_deepspeed_config(const std::filesystem::path& path,
+                                      const OptimizationOptions& options,
                                       std::int64_t num_processes) {
   return Reader(path, options, num_processes).read();
 }

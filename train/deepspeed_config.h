@@ -18,7 +18,8 @@ struct DeepSpeedConfig {
 
 // Throws UsageError for disagreements with `options` and for settings that are not built; warns about keys that change
 // nothing here.
-DeepSpeedConfig load_deepspeed_config(const std::filesystem::path& path, const OptimizationOptions& options,
+DeepSpeedConfig load_deepspeed_config(const std::filesystem::path& path,
+                                      const OptimizationOptions& options,
                                       std::int64_t num_processes);
 
 }  // namespace baichuan

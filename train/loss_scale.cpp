@@ -13,8 +13,10 @@ LossScale::LossScale(const LossScaleOptions& options) : options_(options) {
 
 void LossScale::update(bool overflow) {
   if (options_.is_static) return;
-  if (options_.deepspeed_rule) update_as_deepspeed(overflow);
-  else update_as_torch(overflow);
+  if (options_.deepspeed_rule)
+    update_as_deepspeed(overflow);
+  else
+    update_as_torch(overflow);
 }
 
 void LossScale::update_as_torch(bool overflow) {
@@ -37,9 +39,10 @@ void LossScale::update_as_deepspeed(bool overflow) {
   if (overflow) {
     if (options_.hysteresis == 1 || state_.hysteresis_left == 1) {
       if (state_.scale == options_.min_scale)
-        throw MachineError("the float16 loss scale is at its minimum of {} and gradients still overflow; train with --bf16 "
-                           "or a lower learning rate",
-                           options_.min_scale);
+        throw MachineError(
+            "the float16 loss scale is at its minimum of {} and gradients still overflow; train with --bf16 "
+            "or a lower learning rate",
+            options_.min_scale);
       state_.scale = std::max(state_.scale / 2, options_.min_scale);
     } else {
       --state_.hysteresis_left;

@@ -24,12 +24,16 @@ std::int64_t available_memory_bytes() {
 std::int64_t activation_bytes_per_token(const BaichuanForCausalLM& model) {
   const auto& config = model.config();
   const auto element = static_cast<std::int64_t>(c10::elementSize(model.compute_dtype()));
-  // Hidden-sized: two block inputs, two norm outputs, q k v, attention's output, the residual sum; then gate, up, product.
+  // Hidden-sized: two block inputs, two norm outputs, q k v, attention's output, the residual sum; then gate, up,
+  // product.
   return element * (9 * config.hidden_size + 3 * config.intermediate_size);
 }
 
-std::int64_t recompute_layers(const std::string& text, bool compat_2023, const BaichuanForCausalLM& model,
-                              std::int64_t batch_size, std::int64_t longest) {
+std::int64_t recompute_layers(const std::string& text,
+                              bool compat_2023,
+                              const BaichuanForCausalLM& model,
+                              std::int64_t batch_size,
+                              std::int64_t longest) {
   const std::int64_t layers = model.config().num_layers;
   if (text == "all" || (text == "auto" && compat_2023)) return layers;
   if (text == "none") return 0;

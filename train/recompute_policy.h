@@ -14,7 +14,10 @@ std::int64_t activation_bytes_per_token(const BaichuanForCausalLM& model);
 
 // `text` is a number of layers, "all", "none" or "auto": as few as let the activations of a micro-batch of
 // batch_size rows of `longest` tokens fit in half of the memory that is free now. `compat_2023` makes auto all layers.
-std::int64_t recompute_layers(const std::string& text, bool compat_2023, const BaichuanForCausalLM& model,
-                              std::int64_t batch_size, std::int64_t longest);
+std::int64_t recompute_layers(const std::string& text,
+                              bool compat_2023,
+                              const BaichuanForCausalLM& model,
+                              std::int64_t batch_size,
+                              std::int64_t longest);
 
 }  // namespace baichuan

@@ -8,8 +8,12 @@
 
 namespace baichuan {
 
-StepPlan plan_steps(std::int64_t rows, std::int64_t batch_size, std::int64_t accumulation, double epochs,
-                    std::int64_t max_steps, bool carry_over) {
+StepPlan plan_steps(std::int64_t rows,
+                    std::int64_t batch_size,
+                    std::int64_t accumulation,
+                    double epochs,
+                    std::int64_t max_steps,
+                    bool carry_over) {
   if (rows <= 0) throw DataError("expected at least one training row; found none; check --dataset and --val_size");
   StepPlan plan{rows, batch_size, accumulation, carry_over, 0, 0, 0};
   plan.micro_batches_per_epoch = (rows + batch_size - 1) / batch_size;
@@ -23,7 +27,8 @@ StepPlan plan_steps(std::int64_t rows, std::int64_t batch_size, std::int64_t acc
 }
 
 double DataPosition::epoch_done(const StepPlan& plan) const {
-  return static_cast<double>(epoch) + static_cast<double>(micro_batch) / static_cast<double>(plan.micro_batches_per_epoch);
+  return static_cast<double>(epoch) +
+         static_cast<double>(micro_batch) / static_cast<double>(plan.micro_batches_per_epoch);
 }
 
 StepSequence::StepSequence(const StepPlan& plan, std::function<std::vector<std::int64_t>(std::int64_t)> order)
@@ -51,9 +56,10 @@ PlannedStep StepSequence::next() {
     }
     const auto begin = static_cast<std::size_t>(position_.micro_batch * plan_.batch_size);
     const auto end = std::min(order_.size(), begin + static_cast<std::size_t>(plan_.batch_size));
-    step.micro_batches.push_back({position_.epoch, position_.micro_batch,
-                                  {order_.begin() + static_cast<std::ptrdiff_t>(begin),
-                                   order_.begin() + static_cast<std::ptrdiff_t>(end)}});
+    step.micro_batches.push_back(
+        {position_.epoch,
+         position_.micro_batch,
+         {order_.begin() + static_cast<std::ptrdiff_t>(begin), order_.begin() + static_cast<std::ptrdiff_t>(end)}});
     ++position_.total;
     if (++position_.micro_batch == plan_.micro_batches_per_epoch) {
       position_.micro_batch = 0;
@@ -71,6 +77,8 @@ bool StepSequence::at_epoch_end() const {
   return plan_.micro_batches_per_epoch - position_.micro_batch < missing;
 }
 
-std::int64_t StepSequence::finished_epochs() const { return position_.epoch + (position_.micro_batch == 0 ? 0 : 1); }
+std::int64_t StepSequence::finished_epochs() const {
+  return position_.epoch + (position_.micro_batch == 0 ? 0 : 1);
+}
 
 }  // namespace baichuan

@@ -11,17 +11,21 @@ namespace baichuan {
 
 struct StepPlan {
   std::int64_t rows = 0;
-  std::int64_t batch_size = 1;    // rows of a micro-batch
-  std::int64_t accumulation = 1;  // micro-batches of a step (G)
-  bool carry_over = false;        // the rule of 2023
+  std::int64_t batch_size = 1;               // rows of a micro-batch
+  std::int64_t accumulation = 1;             // micro-batches of a step (G)
+  bool carry_over = false;                   // the rule of 2023
   std::int64_t micro_batches_per_epoch = 0;  // L = ceil(rows / batch_size)
   std::int64_t steps_per_epoch = 0;
   std::int64_t max_steps = 0;
 };
 
 // `max_steps` above 0 replaces `epochs`. Throws DataError when there are no rows.
-StepPlan plan_steps(std::int64_t rows, std::int64_t batch_size, std::int64_t accumulation, double epochs,
-                    std::int64_t max_steps, bool carry_over);
+StepPlan plan_steps(std::int64_t rows,
+                    std::int64_t batch_size,
+                    std::int64_t accumulation,
+                    double epochs,
+                    std::int64_t max_steps,
+                    bool carry_over);
 
 struct PlannedMicroBatch {
   std::int64_t epoch;

@@ -65,31 +65,35 @@ struct OptimizationOptions {
 
   static void describe(auto&& field) {
     using O = OptimizationOptions;
-    field(&O::learning_rate, {.name = "learning_rate", .help = "Peak rate, reached after warm-up.", .range = {.min = 0}});
+    field(&O::learning_rate,
+          {.name = "learning_rate", .help = "Peak rate, reached after warm-up.", .range = {.min = 0}});
     field(&O::weight_decay,
           {.name = "weight_decay", .help = "Decoupled (AdamW) decay of matrices.", .range = {.min = 0}});
     field(&O::adam_beta1, {.name = "adam_beta1", .help = "Decay of the first moment.", .range = {0, 1}});
     field(&O::adam_beta2, {.name = "adam_beta2", .help = "Decay of the second moment.", .range = {0, 1}});
     field(&O::adam_epsilon, {.name = "adam_epsilon", .help = "Added to the denominator.", .range = {.min = 0}});
-    field(&O::max_grad_norm,
-          {.name = "max_grad_norm", .help = "Global gradient norm above which gradients are scaled down; 0 never.",
-           .range = {.min = 0}});
+    field(&O::max_grad_norm, {.name = "max_grad_norm",
+                              .help = "Global gradient norm above which gradients are scaled down; 0 never.",
+                              .range = {.min = 0}});
     field(&O::num_train_epochs, {.name = "num_train_epochs", .help = "Passes over the data.", .range = {.min = 0}});
-    field(&O::max_steps,
-          {.name = "max_steps", .help = "Optimiser steps; above 0 it replaces num_train_epochs.", .unit = "steps",
-           .range = {.min = -1}});
+    field(&O::max_steps, {.name = "max_steps",
+                          .help = "Optimiser steps; above 0 it replaces num_train_epochs.",
+                          .unit = "steps",
+                          .range = {.min = -1}});
     field(&O::lr_scheduler_type,
-          {.name = "lr_scheduler_type", .help = "How the rate changes.",
+          {.name = "lr_scheduler_type",
+           .help = "How the rate changes.",
            .choices = "linear|cosine|cosine_with_restarts|polynomial|constant|constant_with_warmup|inverse_sqrt|"
                       "reduce_lr_on_plateau"});
     field(&O::warmup_ratio,
           {.name = "warmup_ratio", .help = "Share of all steps in which the rate rises.", .range = {0, 1}});
-    field(&O::warmup_steps,
-          {.name = "warmup_steps", .help = "Steps in which the rate rises; wins over warmup_ratio.", .unit = "steps",
-           .range = {.min = 0}});
-    field(&O::optim,
-          {.name = "optim", .help = "adamw_torch: PyTorch's AdamW; adamw_hf: the one of transformers 4.31.",
-           .choices = "adamw_torch|adamw_torch_fused|adamw_hf"});
+    field(&O::warmup_steps, {.name = "warmup_steps",
+                             .help = "Steps in which the rate rises; wins over warmup_ratio.",
+                             .unit = "steps",
+                             .range = {.min = 0}});
+    field(&O::optim, {.name = "optim",
+                      .help = "adamw_torch: PyTorch's AdamW; adamw_hf: the one of transformers 4.31.",
+                      .choices = "adamw_torch|adamw_torch_fused|adamw_hf"});
     field(&O::per_device_train_batch_size,
           {.name = "per_device_train_batch_size", .help = "Rows of a micro-batch.", .range = {.min = 1}});
     field(&O::per_device_eval_batch_size,
@@ -128,34 +132,37 @@ struct LoggingOptions {
     field(&O::resume_from_checkpoint,
           {.name = "resume_from_checkpoint",
            .help = "Go on from a checkpoint: its folder, latest or true for the newest valid one."});
-    field(&O::evaluation_strategy,
-          {.name = "evaluation_strategy", .help = "When to evaluate.", .aliases = "eval_strategy",
-           .choices = "no|steps|epoch"});
+    field(&O::evaluation_strategy, {.name = "evaluation_strategy",
+                                    .help = "When to evaluate.",
+                                    .aliases = "eval_strategy",
+                                    .choices = "no|steps|epoch"});
     field(&O::save_strategy,
           {.name = "save_strategy", .help = "When to save a checkpoint.", .choices = "no|steps|epoch"});
     field(&O::logging_strategy, {.name = "logging_strategy", .help = "When to log.", .choices = "no|steps|epoch"});
-    field(&O::logging_steps,
-          {.name = "logging_steps", .help = "Steps between log rows; below 1 a share of all steps.", .unit = "steps",
-           .range = {.min = 0}});
-    field(&O::eval_steps,
-          {.name = "eval_steps", .help = "Steps between evaluations; logging_steps unless given.", .unit = "steps",
-           .range = {.min = 0}});
-    field(&O::save_steps,
-          {.name = "save_steps", .help = "Steps between checkpoints; below 1 a share of all steps.", .unit = "steps",
-           .range = {.min = 0}});
-    field(&O::save_total_limit,
-          {.name = "save_total_limit", .help = "Checkpoints kept, the best one always among them; 0 keeps all.",
-           .range = {.min = 0}});
+    field(&O::logging_steps, {.name = "logging_steps",
+                              .help = "Steps between log rows; below 1 a share of all steps.",
+                              .unit = "steps",
+                              .range = {.min = 0}});
+    field(&O::eval_steps, {.name = "eval_steps",
+                           .help = "Steps between evaluations; logging_steps unless given.",
+                           .unit = "steps",
+                           .range = {.min = 0}});
+    field(&O::save_steps, {.name = "save_steps",
+                           .help = "Steps between checkpoints; below 1 a share of all steps.",
+                           .unit = "steps",
+                           .range = {.min = 0}});
+    field(&O::save_total_limit, {.name = "save_total_limit",
+                                 .help = "Checkpoints kept, the best one always among them; 0 keeps all.",
+                                 .range = {.min = 0}});
     field(&O::logging_first_step, {.name = "logging_first_step", .help = "Log the first step too."});
     field(&O::load_best_model_at_end,
           {.name = "load_best_model_at_end", .help = "Finish with the weights of the best evaluation."});
-    field(&O::metric_for_best_model,
-          {.name = "metric_for_best_model", .help = "Metric that decides what is best; eval_loss unless given.",
-           .choices = "loss|eval_loss"});
+    field(&O::metric_for_best_model, {.name = "metric_for_best_model",
+                                      .help = "Metric that decides what is best; eval_loss unless given.",
+                                      .choices = "loss|eval_loss"});
     field(&O::greater_is_better, {.name = "greater_is_better", .help = "Whether a larger metric is better."});
     field(&O::logging_dir, {.name = "logging_dir", .help = "Folder of the TensorBoard events."});
-    field(&O::report_to,
-          {.name = "report_to", .help = "tensorboard, none or all; other services are not built."});
+    field(&O::report_to, {.name = "report_to", .help = "tensorboard, none or all; other services are not built."});
   }
 };
 

@@ -1,9 +1,9 @@
 // `baichuan train`: from options to a running Trainer.
-#include <torch/torch.h>
+#include <cstdio>
 
 #include <unistd.h>
 
-#include <cstdio>
+#include <torch/torch.h>
 
 #include "app/engine/interrupt.h"
 #include "app/train_options.h"
@@ -42,7 +42,7 @@ TrainerOptions trainer_options(const TrainCommandOptions& o, const OptionTable& 
   t.max_grad_norm = o.optimization.max_grad_norm;
   const std::string fallback = t.compat_2023 ? "microbatch" : "token";
   t.normalization = o.finetuning.loss_normalization.value_or(fallback) == "token" ? LossNormalization::kToken
-                                                                                   : LossNormalization::kMicroBatch;
+                                                                                  : LossNormalization::kMicroBatch;
   t.resolved_options = Json::parse(table.to_json().dump());
   if (!o.launcher.deepspeed) return t;
   const auto deepspeed = load_deepspeed_config(*o.launcher.deepspeed, o.optimization, /*num_processes=*/1);
@@ -84,9 +84,10 @@ std::optional<LoraAdapter> attach_adapter(const TrainCommandOptions& o, Baichuan
   const auto seed = static_cast<std::uint64_t>(o.run.seed);
   if (o.finetuning.finetuning_type != "lora") {
     if (o.model.adapter_name_or_path)
-      throw UsageError("--adapter_name_or_path goes with --finetuning_type lora; found {}; for full training give the "
-                       "checkpoint as --model_name_or_path",
-                       o.finetuning.finetuning_type);
+      throw UsageError(
+          "--adapter_name_or_path goes with --finetuning_type lora; found {}; for full training give the "
+          "checkpoint as --model_name_or_path",
+          o.finetuning.finetuning_type);
     return {};
   }
   if (!o.model.adapter_name_or_path) return LoraAdapter::attach(model, o.lora, seed);
@@ -155,7 +156,8 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   TrainerHooks hooks;
   hooks.interrupt_signal = [] { return interrupt_signal().load(); };
   hooks.progress = &progress;
-  TrainerInputs inputs{*model, adapter ? &*adapter : nullptr, *weights, rows.train, rows.eval.size() > 0 ? &rows.eval : nullptr, {}};
+  TrainerInputs inputs{
+      *model, adapter ? &*adapter : nullptr, *weights, rows.train, rows.eval.size() > 0 ? &rows.eval : nullptr, {}};
   // Masters start from the stored weights, not from what a 16-bit compute type made of them.
   if (!adapter && compute_dtype(o.optimization) != at::kFloat) inputs.exact_weights = directory;
   std::filesystem::create_directories(o.logging.output_dir);

@@ -1,8 +1,8 @@
 #include "app/command_line.h"
 
-#include <gtest/gtest.h>
-
 #include <fstream>
+
+#include <gtest/gtest.h>
 
 #include "app/command.h"
 #include "app/train_options.h"
@@ -45,7 +45,8 @@ std::vector<std::string> with_required(std::vector<std::string> words) {
 }
 
 TEST_F(CommandLineTest, ReadsEveryWayOfWritingAValue) {
-  parse({"--learning_rate", "1e-4", "--lora-rank=16", "--fp16", "--do_train", "true", "--plot_loss=False", "--max_steps", "-1"});
+  parse({"--learning_rate", "1e-4", "--lora-rank=16", "--fp16", "--do_train", "true", "--plot_loss=False",
+         "--max_steps", "-1"});
   EXPECT_EQ(options_.optimization.learning_rate, 1e-4);
   EXPECT_EQ(options_.lora.lora_rank, 16);
   EXPECT_TRUE(options_.optimization.fp16);
@@ -105,10 +106,13 @@ TEST_F(CommandLineTest, WhatIsKnownButNotBuiltStopsWithItsName) {
   EXPECT_TRUE(parse({"--predict_with_generate", "false", "--num_beams", "1"}));
 }
 
-TEST_F(CommandLineTest, AcceptsWhatHasNoEffect) { EXPECT_TRUE(parse({"--dataloader_num_workers", "4", "--tf32", "true"})); }
+TEST_F(CommandLineTest, AcceptsWhatHasNoEffect) {
+  EXPECT_TRUE(parse({"--dataloader_num_workers", "4", "--tf32", "true"}));
+}
 
 TEST_F(CommandLineTest, ARecipeSetsWhatTheFlagsThenOverride) {
-  const auto path = write_recipe(R"({"learning_rate": 1e-3, "fp16": true, "lora_target": ["W_pack", "o_proj"], "seed": null})");
+  const auto path =
+      write_recipe(R"({"learning_rate": 1e-3, "fp16": true, "lora_target": ["W_pack", "o_proj"], "seed": null})");
   parse({path, "--learning_rate", "1e-5"});
   EXPECT_EQ(options_.optimization.learning_rate, 1e-5);
   EXPECT_TRUE(options_.optimization.fp16);
@@ -133,7 +137,8 @@ TEST_F(CommandLineTest, ContradictionsAmongFlagsAreNamed) {
 }
 
 TEST_F(CommandLineTest, PrecisionsMustAgree) {
-  EXPECT_EQ(failure(with_required({"--fp16", "--bf16"})), "--fp16 and --bf16 exclude each other; give one compute type");
+  EXPECT_EQ(failure(with_required({"--fp16", "--bf16"})),
+            "--fp16 and --bf16 exclude each other; give one compute type");
 }
 
 TEST_F(CommandLineTest, ComputeAndStorageMustNotBeDifferent16BitTypes) {
@@ -152,8 +157,9 @@ TEST_F(CommandLineTest, TheBestModelNeedsEvaluationsWhereItIsSaved) {
 }
 
 TEST_F(CommandLineTest, TheBestModelNeedsEqualStrategies) {
-  EXPECT_EQ(failure(with_required({"--load_best_model_at_end", "--evaluation_strategy", "epoch"})),
-            "--load_best_model_at_end needs --save_strategy and --evaluation_strategy to be equal; found steps and epoch");
+  EXPECT_EQ(
+      failure(with_required({"--load_best_model_at_end", "--evaluation_strategy", "epoch"})),
+      "--load_best_model_at_end needs --save_strategy and --evaluation_strategy to be equal; found steps and epoch");
 }
 
 TEST_F(CommandLineTest, TheBestModelNeedsRoundMultiples) {
@@ -177,7 +183,8 @@ TEST_F(CommandLineTest, RecomputeLayersIsANumberOrAWord) {
 }
 
 TEST_F(CommandLineTest, UnknownReportersAreNamed) {
-  EXPECT_EQ(failure(with_required({"--report_to", "wandb"})), "--report_to must be tensorboard, none or all; found 'wandb'");
+  EXPECT_EQ(failure(with_required({"--report_to", "wandb"})),
+            "--report_to must be tensorboard, none or all; found 'wandb'");
 }
 
 // Adding a flag that another group of the same command already has throws when the table is made.
@@ -187,7 +194,8 @@ TEST(Commands, HaveUniqueFlagsAndHelpThatEndsAsASentence) {
     OptionTable table;
     options->add_to(table);
     EXPECT_FALSE(help_text(table, std::string(command.usage), "").empty());
-    for (const auto& slot : table.slots()) EXPECT_TRUE(slot.info.help.ends_with('.')) << command.name << " --" << slot.info.name;
+    for (const auto& slot : table.slots())
+      EXPECT_TRUE(slot.info.help.ends_with('.')) << command.name << " --" << slot.info.name;
   }
 }
 
