@@ -1,8 +1,11 @@
 // `baichuan chat`: one reply to --message, or a plain conversation in the terminal or over a pipe. Replies go to
 // standard output and nothing else does.
+#include <algorithm>
 #include <chrono>
+#include <csignal>
+#include <cstdio>
 #include <cstdlib>
-#include <memory>
+#include <optional>
 #include <string>
 
 #include "app/assemble_model.h"
