@@ -1,0 +1,259 @@
+#include "io/checkpoint_writer.h"
+
+#include <algorithm>
+#include <regex>
+#include <set>
+#include <utility>
+
+#include <torch/torch.h>
+
+#include "core/error.h"
+#include "core/file_events.h"
+#include "core/files.h"
+#include "core/json.h"
+#include "io/crc32.h"
+#include "io/shard_layout.h"
+
+namespace baichuan {
+
+namespace {
+
+constexpr std::int64_t kBlockBytes = 16 << 20;  // what is converted or fetched from a device at a time
+
+struct Slot {
+  TensorSpec spec;
+  std::size_t shard = 0;
+  std::uint64_t offset = 0;
+  std::int64_t rows_written = 0;
+  std::uint32_t crc = 0;
+  std::uint64_t bytes_written = 0;
+
+  // A scalar counts as one row.
+  std::int64_t rows() const { return spec.shape.empty() ? 1 : spec.shape[0]; }
+  bool complete() const { return rows_written == rows() || spec.numel() == 0; }
+};
+
+struct Shard {
+  std::string file_name;
+  std::vector<std::size_t> tensors;  // positions in the list of slots, in file order
+  std::unique_ptr<ShardLayout> layout;
+  std::unique_ptr<AtomicFile> file;
+  std::size_t missing = 0;
+};
+
+// Greedy in the declared order, as transformers does it; a tensor larger than the limit has a shard to itself.
+std::vector<std::vector<std::size_t>> split(const std::vector<TensorSpec>& tensors, std::int64_t max_bytes) {
+  std::vector<std::vector<std::size_t>> shards(1);
+  std::int64_t bytes = 0;
+  for (std::size_t i = 0; i < tensors.size(); ++i) {
+    const std::int64_t more = tensors[i].nbytes();
+    if (!shards.back().empty() && bytes + more > max_bytes) {
+      shards.emplace_back();
+      bytes = 0;
+    }
+    shards.back().push_back(i);
+    bytes += more;
+  }
+  return shards;
+}
+
+const char* extension(CheckpointFormat format) {
+  return format == CheckpointFormat::kSafetensors ? ".safetensors" : ".bin";
+}
+
+std::string default_stem(CheckpointFormat format) {
+  return format == CheckpointFormat::kSafetensors ? "model" : "pytorch_model";
+}
+
+// Weights of an earlier save under the names that this one could have used, in either format: a loader that prefers
+// the other one must not find old weights.
+bool is_weight_file(const std::string& name, const std::string& stem) {
+  static const std::regex kModel(
+      R"((model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|pytorch_model(-\d{5}-of-\d{5})?\.bin|pytorch_model\.bin\.index\.json))");
+  if (stem == "model" || stem == "pytorch_model") return std::regex_match(name, kModel);
+  return name == stem + ".safetensors" || name == stem + ".bin";
+}
+
+void check_storable(const std::vector<TensorSpec>& tensors, CheckpointFormat format) {
+  std::set<std::string_view> names;
+  for (const auto& spec : tensors) {
+    const bool known = format == CheckpointFormat::kSafetensors ? dtype_to_safetensors(spec.dtype).has_value()
+                                                                : dtype_to_storage_class(spec.dtype).has_value();
+    if (!known)
+      throw CheckpointError(
+          "tensor '{}' has dtype {}, which {} files cannot hold; choose --format safetensors or another "
+          "--dtype",
+          spec.name, c10::toString(spec.dtype), extension(format));
+    TORCH_CHECK_VALUE(names.insert(spec.name).second, "tensor ", spec.name, " is declared twice");
+  }
+}
+
+}  // namespace
+
+struct CheckpointWriter::State {
+  fs::path directory;
+  CheckpointFormat format;
+  std::string stem;
+  std::vector<Slot> slots;
+  std::vector<Shard> shards;
+  std::map<std::string, std::size_t, std::less<>> by_name;
+  std::int64_t total_bytes = 0;
+
+  void plan(const std::vector<TensorSpec>& tensors, const CheckpointWriteOptions& options);
+  void reserve();
+  Slot& require(std::string_view name);
+  void put(Slot& slot, const at::Tensor& rows);
+  void close_shard(Shard& shard);
+  void write_index() const;
+  void remove_stale() const;
+};
+
+void CheckpointWriter::State::plan(const std::vector<TensorSpec>& tensors, const CheckpointWriteOptions& options) {
+  for (const auto& spec : tensors) {
+    by_name.emplace(spec.name, slots.size());
+    slots.push_back({spec});
+    total_bytes += spec.nbytes();
+  }
+  auto parts = split(tensors, options.max_shard_bytes);
+  for (std::size_t number = 0; number < parts.size(); ++number) {
+    Shard shard;
+    const std::string base =
+        parts.size() == 1 ? stem : fmt::format("{}-{:05}-of-{:05}", stem, number + 1, parts.size());
+    shard.file_name = base + extension(format);
+    shard.tensors = std::move(parts[number]);
+    shard.missing = shard.tensors.size();
+    // Wider elements first: everything is aligned, as safetensors' own writer does it.
+    std::stable_sort(shard.tensors.begin(), shard.tensors.end(), [&](std::size_t a, std::size_t b) {
+      return c10::elementSize(tensors[a].dtype) > c10::elementSize(tensors[b].dtype);
+    });
+    std::vector<TensorSpec> held;
+    for (const std::size_t i : shard.tensors) held.push_back(tensors[i]);
+    if (format == CheckpointFormat::kSafetensors)
+      shard.layout = std::make_unique<SafetensorsLayout>(held, options.metadata);
+    else
+      shard.layout = std::make_unique<TorchArchiveLayout>(held, base);
+    for (std::size_t i = 0; i < shard.tensors.size(); ++i) {
+      slots[shard.tensors[i]].shard = number;
+      slots[shard.tensors[i]].offset = shard.layout->tensor_offset(i);
+    }
+    shards.push_back(std::move(shard));
+  }
+}
+
+// What an earlier save holds is not free before this one is complete, so all of the new bytes must fit beside it.
+void CheckpointWriter::State::reserve() {
+  std::uint64_t needed = 0;
+  for (const auto& shard : shards) needed += shard.layout->file_bytes();
+  std::error_code failure;
+  fs::create_directories(directory, failure);
+  if (failure) throw MachineError("cannot create {}: {}", directory.string(), failure.message());
+  const std::uint64_t available = free_disk_bytes(directory);
+  if (needed > available)
+    throw MachineError(
+        "expected {} bytes of free disk space for the weights in {}; found {}; free some disk space or choose "
+        "another folder",
+        needed, directory.string(), available);
+  for (auto& shard : shards) {
+    shard.file = std::make_unique<AtomicFile>(directory / shard.file_name);
+    shard.file->reserve(shard.layout->file_bytes());
+  }
+}
+
+Slot& CheckpointWriter::State::require(std::string_view name) {
+  const auto found = by_name.find(name);
+  TORCH_CHECK_VALUE(found != by_name.end(), "tensor ", name, " was not declared to the checkpoint writer");
+  return slots[found->second];
+}
+
+void CheckpointWriter::State::put(Slot& slot, const at::Tensor& rows) {
+  Shard& shard = shards[slot.shard];
+  const std::int64_t count = rows.size(0);
+  const std::int64_t row_bytes = slot.spec.nbytes() / std::max<std::int64_t>(1, slot.rows());
+  const bool direct = rows.is_cpu() && rows.is_contiguous() && rows.scalar_type() == slot.spec.dtype;
+  const std::int64_t step = std::max<std::int64_t>(1, kBlockBytes / std::max<std::int64_t>(1, row_bytes));
+  for (std::int64_t first = 0; first < count; first += step) {
+    at::Tensor block = rows.narrow(0, first, std::min(step, count - first));
+    if (!direct) block = block.to(at::Device(at::kCPU), slot.spec.dtype).contiguous();
+    const std::size_t bytes = block.nbytes();
+    shard.file->write_at(slot.offset + slot.bytes_written, block.const_data_ptr(), bytes);
+    if (shard.layout->needs_checksums()) slot.crc = crc32(slot.crc, block.const_data_ptr(), bytes);
+    slot.bytes_written += bytes;
+  }
+  slot.rows_written += count;
+  if (slot.complete() && --shard.missing == 0) close_shard(shard);
+}
+
+// Synced as soon as it is full, so that the last step has little left to wait for.
+void CheckpointWriter::State::close_shard(Shard& shard) {
+  std::vector<std::uint32_t> checksums;
+  for (const std::size_t i : shard.tensors) checksums.push_back(slots[i].crc);
+  for (const auto& patch : shard.layout->patches(checksums))
+    shard.file->write_at(patch.offset, patch.bytes.data(), patch.bytes.size());
+  shard.file->sync();
+}
+
+void CheckpointWriter::State::write_index() const {
+  OrderedJson index;
+  index["metadata"]["total_size"] = total_bytes;
+  for (const auto& [name, i] : by_name) index["weight_map"][name] = shards[slots[i].shard].file_name;
+  write_json_file(directory / (stem + extension(format) + ".index.json"), index);
+}
+
+void CheckpointWriter::State::remove_stale() const {
+  std::set<std::string> kept;
+  for (const auto& shard : shards) kept.insert(shard.file_name);
+  if (shards.size() > 1) kept.insert(stem + extension(format) + ".index.json");
+  std::vector<fs::path> stale;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (is_weight_file(name, stem) && !kept.contains(name)) stale.push_back(entry.path());
+  }
+  for (const auto& path : stale) {
+    announce_file_event("remove", path);
+    remove_quietly(path);
+  }
+  if (!stale.empty()) sync_directory(directory);
+}
+
+CheckpointWriter::CheckpointWriter(const fs::path& directory,
+                                   std::vector<TensorSpec> tensors,
+                                   const CheckpointWriteOptions& options)
+    : state_(std::make_unique<State>()) {
+  TORCH_CHECK_VALUE(options.max_shard_bytes > 0, "max_shard_bytes is ", options.max_shard_bytes);
+  check_storable(tensors, options.format);
+  state_->directory = directory;
+  state_->format = options.format;
+  state_->stem = options.stem.empty() ? default_stem(options.format) : options.stem;
+  state_->plan(tensors, options);
+  state_->reserve();
+}
+
+CheckpointWriter::~CheckpointWriter() = default;
+
+void CheckpointWriter::write(std::string_view name, const at::Tensor& value) {
+  const TensorSpec& spec = state_->require(name).spec;
+  TORCH_CHECK_VALUE(value.sizes() == at::IntArrayRef(spec.shape), "tensor ", name, " was declared as ",
+                    at::IntArrayRef(spec.shape), ", written as ", value.sizes());
+  write_rows(name, value.dim() == 0 ? value.reshape({1}) : value);
+}
+
+void CheckpointWriter::write_rows(std::string_view name, const at::Tensor& rows) {
+  const at::NoGradGuard no_grad;
+  Slot& slot = state_->require(name);
+  TORCH_CHECK_VALUE(rows.dim() > 0 && slot.rows_written + rows.size(0) <= slot.rows(), "tensor ", name, " has ",
+                    slot.rows(), " rows, of which ", slot.rows_written, " are written");
+  if (slot.spec.numel() > 0) state_->put(slot, rows.detach());
+}
+
+void CheckpointWriter::finish() {
+  for (const auto& slot : state_->slots)
+    TORCH_CHECK_VALUE(slot.complete(), "tensor ", slot.spec.name, " was declared and not written");
+  for (auto& shard : state_->shards) {
+    if (shard.missing > 0) state_->close_shard(shard);  // it holds tensors without elements
+  }
+  for (auto& shard : state_->shards) shard.file->commit();
+  if (state_->shards.size() > 1) state_->write_index();
+  state_->remove_stale();
+}
+
+}  // namespace baichuan
