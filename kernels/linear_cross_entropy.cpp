@@ -56,9 +56,8 @@ Labelled select_labelled(const at::Tensor& hidden, const at::Tensor& weight, con
                         labels.sizes() == hidden.sizes().slice(0, hidden.dim() - 1),
                     "linear_cross_entropy: expected hidden [..., D], weight [V, D] and labels [...], got ",
                     hidden.sizes(), ", ", weight.sizes(), " and ", labels.sizes());
-  TORCH_CHECK_VALUE(hidden.scalar_type() == weight.scalar_type() && labels.scalar_type() == at::kLong,
-                    "linear_cross_entropy: hidden and weight must have one dtype and labels be int64, got ",
-                    hidden.scalar_type(), ", ", weight.scalar_type(), " and ", labels.scalar_type());
+  TORCH_CHECK_VALUE(labels.scalar_type() == at::kLong, "linear_cross_entropy: labels must be int64, got ",
+                    labels.scalar_type());
   Labelled rows{{}, hidden.reshape({-1, hidden.size(-1)}), labels.reshape({-1}).contiguous()};
   const at::Tensor index = (rows.labels != kIgnoreLabel).nonzero().squeeze(1);
   if (index.numel() != rows.labels.numel()) {
@@ -95,7 +94,9 @@ struct Result {
   at::Tensor dweight;  // [V, D] float32
 };
 
-Result run_chunks(const Labelled& rows, const at::Tensor& weight, double scale, bool wants_hidden, bool wants_weight) {
+Result run_chunks(
+    const Labelled& rows, const at::Tensor& stored_weight, double scale, bool wants_hidden, bool wants_weight) {
+  const at::Tensor weight = stored_weight.to(rows.hidden.scalar_type());
   const std::int64_t n = rows.hidden.size(0);
   const auto wide = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   Result result{at::empty({n}, weight.options().dtype(wide)), {}, {}};
@@ -173,7 +174,7 @@ at::Tensor linear_cross_entropy(const at::Tensor& hidden,
   return run_chunks(select_labelled(hidden, weight, labels), weight, scale, false, false).losses.sum(at::kDouble);
 }
 
-at::Tensor linear_cross_entropy_per_row(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
+at::Tensor linear_cross_entropy_rows(const at::Tensor& hidden, const at::Tensor& weight, const at::Tensor& labels) {
   const at::NoGradGuard no_grad;
   const Labelled rows = select_labelled(hidden, weight, labels);
   const at::Tensor losses = run_chunks(rows, weight, 1.0, false, false).losses;

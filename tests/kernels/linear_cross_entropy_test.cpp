@@ -70,7 +70,7 @@ TEST_P(LinearCrossEntropy, RowsWithoutALabelGetZeroLossAndZeroGradient) {
   const auto hidden = problem.hidden.clone().requires_grad_();
   linear_cross_entropy(hidden, problem.weight, problem.labels).backward();
   EXPECT_EQ(hidden.grad().index({ignored}).abs().sum().item<double>(), 0.0);
-  const auto losses = linear_cross_entropy_per_row(problem.hidden, problem.weight, problem.labels);
+  const auto losses = linear_cross_entropy_rows(problem.hidden, problem.weight, problem.labels);
   EXPECT_EQ(losses.index({ignored}).abs().sum().item<double>(), 0.0);
   EXPECT_GT(losses.index({~ignored}).min().item<double>(), 0.0);
 }
@@ -81,7 +81,7 @@ TEST_P(LinearCrossEntropy, PerRowLossesAreThoseOfTheLogits) {
       torch::log_softmax(torch::matmul(problem.hidden, problem.weight.t()).to(at::kDouble), -1);
   const auto want = -log_probabilities.gather(1, problem.labels.unsqueeze(1)).view({5, 6});
   const auto got =
-      linear_cross_entropy_per_row(problem.hidden.view({5, 6, 24}), problem.weight, problem.labels.view({5, 6}));
+      linear_cross_entropy_rows(problem.hidden.view({5, 6, 24}), problem.weight, problem.labels.view({5, 6}));
   EXPECT_EQ(got.sizes(), (at::IntArrayRef{5, 6}));
   EXPECT_LE(largest_error(got, want), 1e-6);
 }
@@ -126,12 +126,25 @@ TEST(LinearCrossEntropyScale, KeepsSmallFloat16GradientsThatUnscaledWouldUnderfl
   EXPECT_GT(largest_error(gradient(at::kHalf, 1 / tokens), want), 0.005);
 }
 
+TEST(LinearCrossEntropyMixed, AFloat32WeightServesBFloat16StatesAndKeepsAFloat32Gradient) {
+  const Problem problem = make_problem(40, 100, at::kBFloat16, true);
+  const auto same = problem.weight.clone().requires_grad_();
+  const auto wider = problem.weight.to(at::kFloat).requires_grad_();
+  const auto loss = linear_cross_entropy(problem.hidden, same, problem.labels);
+  const auto mixed = linear_cross_entropy(problem.hidden, wider, problem.labels);
+  EXPECT_EQ(loss.item<double>(), mixed.item<double>());
+  loss.backward();
+  mixed.backward();
+  EXPECT_EQ(wider.grad().scalar_type(), at::kFloat);
+  EXPECT_TRUE(wider.grad().to(at::kBFloat16).equal(same.grad()));
+}
+
 TEST(LinearCrossEntropyChecks, NamesWhatDoesNotFit) {
   const auto hidden = torch::ones({3, 4});
   const auto weight = torch::ones({5, 4});
   const auto labels = torch::zeros({3}, torch::kInt64);
   EXPECT_THROW(linear_cross_entropy(hidden, torch::ones({5, 3}), labels), c10::ValueError);
-  EXPECT_THROW(linear_cross_entropy(hidden, weight.to(at::kBFloat16), labels), c10::ValueError);
+  EXPECT_THROW(linear_cross_entropy(hidden, weight, labels.to(at::kInt)), c10::ValueError);
   EXPECT_THROW(linear_cross_entropy(hidden, weight, labels + 5), c10::ValueError);
   EXPECT_THROW(linear_cross_entropy(hidden, weight, labels - 1), c10::ValueError);
   EXPECT_THROW(linear_cross_entropy(hidden, weight, labels.narrow(0, 0, 2)), c10::ValueError);
