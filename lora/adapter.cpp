@@ -4,195 +4,244 @@
 #include <cmath>
 #include <set>
 
-#include <torch/torch.h>
+#include <ATen/ATen.h>
 
 #include "core/error.h"
 #include "core/philox.h"
 #include "io/checkpoint_reader.h"
 #include "io/checkpoint_writer.h"
+#include "lora/lora_linear.h"
 #include "model/baichuan_for_causal_lm.h"
 
 namespace baichuan {
 
 namespace {
 
-// "model.layers.3.mlp.up_proj" -> "up_proj"
-std::string last_part(const std::string& module) {
-  return module.substr(module.rfind('.') + 1);
+// PEFT's wrapper modules, which stand before the model's own names.
+constexpr std::string_view kPeftPrefix = "base_model.model.";
+constexpr std::string_view kMatrices[] = {".lora_A.weight", ".lora_B.weight"};
+
+std::string peft_key(const std::string& module, std::string_view matrix) {
+  return fmt::format("{}{}{}", kPeftPrefix, module, matrix);
 }
 
-std::vector<std::string> projection_kinds(BaichuanForCausalLM& model) {
-  std::vector<std::string> kinds;
-  model.for_each_projection([&](const std::string& name, std::shared_ptr<Projection>&) {
-    const auto kind = last_part(name);
-    if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) kinds.push_back(kind);
-  });
-  return kinds;
+// FNV-1a, 64 bits: a name as a number.
+std::uint64_t hash_of(std::string_view name) {
+  std::uint64_t hash = 0xCBF29CE484222325u;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
+  return hash;
 }
 
-std::vector<std::string> resolve_targets(BaichuanForCausalLM& model, const std::string& text) {
-  const auto kinds = projection_kinds(model);
-  const auto wanted = split_names(text);
-  if (wanted == std::vector<std::string>{"all"}) return kinds;
-  for (const auto& name : wanted) {
-    if (std::find(kinds.begin(), kinds.end(), name) != kinds.end()) continue;
-    const bool packed = name == "q_proj" || name == "k_proj" || name == "v_proj";
-    throw UsageError("--lora_target: expected some of {}, or all; found '{}'{}", fmt::join(kinds, ", "), name,
-                     packed ? "; Baichuan packs q, k and v in W_pack" : "");
-  }
-  if (wanted.empty())
-    throw UsageError("--lora_target: expected some of {}, or all; found nothing", fmt::join(kinds, ", "));
-  return wanted;
-}
-
-// A uniform in ±1/sqrt(in): kaiming_uniform with a = sqrt(5), as PEFT and torch.nn.Linear do. Philox by projection, so
-// that no other draw of a run can move it.
-void fill_lora_a(at::Tensor lora_a, std::uint64_t seed, std::int64_t stream) {
-  const double bound = 1 / std::sqrt(static_cast<double>(lora_a.size(1)));
-  auto values = at::empty(lora_a.sizes(), at::kFloat);
+// Kaiming uniform with a = sqrt(5), PEFT's choice: uniform in ±1/sqrt(in).
+void fill_initial_a(at::Tensor& a, const std::string& module, std::uint64_t seed) {
+  const std::uint64_t name = hash_of(module);
+  const PhiloxCounter mixed =
+      philox4x32({static_cast<std::uint32_t>(name), static_cast<std::uint32_t>(name >> 32), 0, 0},
+                 philox_key(seed, DrawPurpose::kAdapterInit));
+  const double bound = 1.0 / std::sqrt(static_cast<double>(a.size(1)));
+  const at::Tensor values = at::empty(a.sizes(), at::kFloat);
   auto* const out = values.mutable_data_ptr<float>();
-  const PhiloxKey key = philox_key(seed, DrawPurpose::kAdapterInit);
-  for (std::int64_t i = 0; i < values.numel(); ++i) {
+  for (std::int64_t i = 0; i < values.numel(); i += 4) {
     const auto block = static_cast<std::uint64_t>(i / 4);
-    const auto words = philox4x32({static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32),
-                                   static_cast<std::uint32_t>(stream), 0},
-                                  key);
-    const double unit = (words[static_cast<std::size_t>(i % 4)] + 0.5) / 4294967296.0;
-    out[i] = static_cast<float>((2 * unit - 1) * bound);
+    const PhiloxCounter words = philox4x32(
+        {static_cast<std::uint32_t>(block), static_cast<std::uint32_t>(block >> 32), 0, 0}, {mixed[0], mixed[1]});
+    for (std::int64_t k = 0; k < 4 && i + k < values.numel(); ++k) {
+      const double unit = (words[static_cast<std::size_t>(k)] + 0.5) / 4294967296.0;
+      out[i + k] = static_cast<float>((2 * unit - 1) * bound);
+    }
   }
-  torch::NoGradGuard no_grad;
-  lora_a.copy_(values);
+  a.copy_(values);
+}
+
+// The name under which the file holds a matrix: with or without PEFT's adapter name in it.
+const TensorSpec* find_matrix(const CheckpointReader& reader, const std::string& module, std::string_view matrix) {
+  if (const auto* spec = reader.find(peft_key(module, matrix))) return spec;
+  const std::string_view letter = matrix.substr(0, matrix.size() - std::string_view(".weight").size());
+  return reader.find(peft_key(module, fmt::format("{}.default.weight", letter)));
+}
+
+void read_matrix(const CheckpointReader& reader,
+                 const fs::path& directory,
+                 const std::string& module,
+                 std::string_view matrix,
+                 at::Tensor destination,
+                 std::set<std::string>& used) {
+  const TensorSpec* const spec = find_matrix(reader, module, matrix);
+  if (spec == nullptr)
+    throw CheckpointError(
+        "{}: expected the tensor {}, because adapter_config.json covers {}; found none; use the "
+        "weights that belong to the file",
+        directory.string(), peft_key(module, matrix), module);
+  if (spec->shape != destination.sizes().vec())
+    throw CheckpointError(
+        "{}: expected {} to have shape {} for this model and the rank in adapter_config.json; found "
+        "{}; use an adapter that was trained on this base model",
+        reader.file_of(spec->name).string(), spec->name, shape_text(destination.sizes()), shape_text(spec->shape));
+  used.insert(spec->name);
+  reader.read_into(spec->name, destination);
 }
 
 }  // namespace
 
-LoraAdapter LoraAdapter::attach(BaichuanForCausalLM& model, const LoraOptions& options, std::uint64_t seed) {
-  LoraAdapter adapter;
-  adapter.state_->training = true;
-  const auto targets = resolve_targets(model, options.lora_target);
-  adapter.config_.rank = options.lora_rank;
-  adapter.config_.alpha = options.lora_alpha;
-  adapter.config_.dropout = options.lora_dropout;
-  adapter.config_.target_modules = targets;
-  std::int64_t stream = 0;
-  model.for_each_projection([&](const std::string& name, std::shared_ptr<Projection>& slot) {
-    const std::int64_t own_stream = stream++;  // counts every projection, so that it does not depend on the targets
-    if (std::find(targets.begin(), targets.end(), last_part(name)) == targets.end()) return;
-    auto lora = std::make_shared<LoraLinear>(slot, adapter.state_, options.lora_rank, adapter.config_.scaling_of(name),
-                                             options.lora_dropout, own_stream, model.device());
-    fill_lora_a(lora->lora_A, seed, own_stream);
-    torch::NoGradGuard no_grad;
-    lora->lora_B.zero_();
-    adapter.slots_.push_back({name, lora});
-    slot = lora;
+LoraAdapter::LoraAdapter(BaichuanForCausalLM& model, AdapterConfig config)
+    : model_(&model), config_(std::move(config)), state_(std::make_shared<LoraState>()) {}
+
+void LoraAdapter::attach_modules() {
+  std::int64_t number = 0;
+  model_->for_each_projection([&](const std::string& module, std::shared_ptr<Projection>& slot) {
+    // Every projection has its number, covered or not: a dropout's draws do not depend on the other targets.
+    const std::int64_t own = number++;
+    if (!config_.covers(module)) return;
+    TORCH_CHECK(std::dynamic_pointer_cast<LoraLinear>(slot) == nullptr, module, " has an adapter already");
+    const auto linear = std::make_shared<LoraLinear>(slot, config_.rank_of(module), config_.scaling_of(module),
+                                                     config_.dropout, own, state_);
+    slot = linear;
+    entries_.push_back({module, linear});
   });
+}
+
+LoraAdapter LoraAdapter::attach(BaichuanForCausalLM& model, const LoraOptions& options, std::uint64_t seed) {
+  AdapterConfig config;
+  config.rank = options.lora_rank;
+  config.alpha = options.lora_alpha;
+  config.dropout = options.lora_dropout;
+  config.targets = parse_lora_target(options.lora_target);
+  LoraAdapter adapter(model, std::move(config));
+  adapter.attach_modules();
+  const at::NoGradGuard no_grad;
+  for (const Entry& entry : adapter.entries_) fill_initial_a(entry.linear->lora_A, entry.module, seed);
   return adapter;
 }
 
-LoraAdapter LoraAdapter::load(BaichuanForCausalLM& model, const std::filesystem::path& directory, double dropout) {
-  LoraAdapter adapter;
-  adapter.state_->training = true;
-  adapter.config_ = read_adapter_config(directory);
-  adapter.config_.dropout = dropout;
-  const auto reader = CheckpointReader::open_adapter(directory);
-  std::set<std::string> modules;
-  for (const auto& spec : reader.tensors()) {
-    const auto module = adapter_module_of(spec.name);
-    if (module.empty())
-      throw CheckpointError("{}: expected LoRA tensors named base_model.model.….lora_A.weight; found '{}'",
-                            reader.file_of(spec.name).string(), spec.name);
-    modules.insert(module);
+LoraAdapter LoraAdapter::load(BaichuanForCausalLM& model, const fs::path& directory) {
+  LoraAdapter adapter(model, read_adapter_config(directory));
+  adapter.attach_modules();
+  try {
+    if (adapter.entries_.empty())
+      throw CheckpointError(
+          "{}: expected target_modules that name projections of this model, such as W_pack; found "
+          "{}; use an adapter that was trained on this base model",
+          (directory / "adapter_config.json").string(),
+          adapter_config_json(adapter.config_, "")["target_modules"].dump());
+    adapter.load_weights(directory);
+  } catch (...) {
+    adapter.detach();
+    throw;
   }
-  std::int64_t stream = 0;
-  model.for_each_projection([&](const std::string& name, std::shared_ptr<Projection>& slot) {
-    const std::int64_t own_stream = stream++;
-    if (modules.erase(name) == 0) return;
-    const auto lora =
-        std::make_shared<LoraLinear>(slot, adapter.state_, adapter.config_.rank_of(name),
-                                     adapter.config_.scaling_of(name), dropout, own_stream, model.device());
-    adapter.slots_.push_back({name, lora});
-    slot = lora;
-  });
-  if (!modules.empty())
-    throw CheckpointError("{}: the adapter changes '{}', which the model does not have; it belongs to another base",
-                          directory.string(), *modules.begin());
-  if (adapter.slots_.empty()) throw CheckpointError("{}: the adapter holds no tensors", directory.string());
-  adapter.load_weights(directory);
   return adapter;
 }
 
 LoraAdapter LoraAdapter::load_all(BaichuanForCausalLM& model,
-                                  const std::vector<std::filesystem::path>& directories,
-                                  double dropout) {
-  for (std::size_t i = 0; i + 1 < directories.size(); ++i) merge_adapter(model, directories[i]);
-  return load(model, directories.back(), dropout);
+                                  std::span<const fs::path> directories,
+                                  std::optional<double> dropout) {
+  TORCH_CHECK(!directories.empty(), "load_all: expected at least one adapter directory");
+  for (const fs::path& directory : directories.first(directories.size() - 1)) merge_adapter(model, directory);
+  if (!dropout) return load(model, directories.back());
+  LoraAdapter adapter = load(model, directories.back());
+  adapter.config_.dropout = *dropout;
+  for (const Entry& entry : adapter.entries_) entry.linear->set_dropout(*dropout);
+  return adapter;
 }
 
-void LoraAdapter::load_weights(const std::filesystem::path& directory) {
+void LoraAdapter::load_weights(const fs::path& directory) {
+  const at::NoGradGuard no_grad;
   const auto reader = CheckpointReader::open_adapter(directory);
-  torch::NoGradGuard no_grad;
-  for (auto& [name, tensor] : parameters()) {
-    // Some versions of PEFT leave the adapter's name in.
-    auto stored = name;
-    if (reader.find(stored) == nullptr) stored.insert(stored.rfind(".weight"), ".default");
-    at::Tensor destination = tensor.detach();
-    reader.read_into(reader.find(stored) == nullptr ? name : stored, destination);
+  std::set<std::string> used;
+  for (const Entry& entry : entries_) {
+    read_matrix(reader, directory, entry.module, kMatrices[0], entry.linear->lora_A, used);
+    read_matrix(reader, directory, entry.module, kMatrices[1], entry.linear->lora_B, used);
   }
+  for (const TensorSpec& spec : reader.tensors())
+    if (!used.contains(spec.name))
+      throw CheckpointError(
+          "{}: expected the matrices of {} adapters alone; found the tensor {} as well, which this "
+          "model has no place for; use an adapter that was trained on this base model",
+          reader.file_of(spec.name).string(), entries_.size(), spec.name);
 }
 
-void LoraAdapter::save(const std::filesystem::path& directory, const std::string& base_model) const {
-  std::vector<TensorSpec> specs;
+void LoraAdapter::save(const fs::path& directory, const std::string& base_model_name) const {
+  fs::create_directories(directory);
   const auto tensors = parameters();
-  for (const auto& [name, tensor] : tensors) specs.push_back({name, at::kFloat, tensor.sizes().vec()});
+  std::vector<TensorSpec> specs;
+  for (const auto& [name, value] : tensors) specs.push_back({name, at::kFloat, value.sizes().vec()});
   CheckpointWriteOptions options;
   options.stem = "adapter_model";
   options.max_shard_bytes = std::numeric_limits<std::int64_t>::max();
-  CheckpointWriter writer(directory, specs, options);
-  for (const auto& [name, tensor] : tensors) writer.write(name, tensor.detach());
+  CheckpointWriter writer(directory, std::move(specs), options);
+  for (const auto& [name, value] : tensors) writer.write(name, value);
   writer.finish();
-  AdapterConfig config = config_;
-  config.base_model = base_model;
-  write_adapter_config(directory, config);
+  write_json_file(directory / "adapter_config.json", adapter_config_json(config_, base_model_name));
 }
 
 std::vector<std::pair<std::string, at::Tensor>> LoraAdapter::parameters() const {
   std::vector<std::pair<std::string, at::Tensor>> result;
-  for (const auto& slot : slots_) {
-    result.emplace_back(adapter_tensor_name(slot.module, "lora_A"), slot.projection->lora_A);
-    result.emplace_back(adapter_tensor_name(slot.module, "lora_B"), slot.projection->lora_B);
+  for (const Entry& entry : entries_) {
+    result.emplace_back(peft_key(entry.module, kMatrices[0]), entry.linear->lora_A);
+    result.emplace_back(peft_key(entry.module, kMatrices[1]), entry.linear->lora_B);
   }
   return result;
 }
 
-void LoraAdapter::merge_into_base(BaichuanForCausalLM& model) {
-  torch::NoGradGuard no_grad;
-  model.for_each_projection([&](const std::string& name, std::shared_ptr<Projection>& slot) {
-    const auto found = std::find_if(slots_.begin(), slots_.end(), [&](const Slot& s) { return s.module == name; });
-    if (found == slots_.end()) return;
-    const auto dense = std::dynamic_pointer_cast<DenseProjection>(found->projection->base);
-    if (!dense)
-      throw CheckpointError("cannot merge into {}: its weights are quantised; load the base unquantised", name);
-    const auto& lora = *found->projection;
-    dense->weight.copy_(merged_weight(dense->weight, lora.lora_A, lora.lora_B, lora.scaling()));
-    slot = dense;
+void LoraAdapter::set_training(bool training) {
+  state_->training = training;
+}
+
+void LoraAdapter::set_dropout_key(const DropoutKey& key) {
+  state_->key = key;
+  state_->training = true;
+}
+
+void LoraAdapter::set_enabled(bool enabled) {
+  state_->enabled = enabled;
+}
+
+void LoraAdapter::merge_into_base() {
+  const at::NoGradGuard no_grad;
+  // The sum is made in pieces of rows, so that a float32 copy of a whole matrix never exists.
+  constexpr std::int64_t kPieceElements = std::int64_t{4} << 20;
+  for (const Entry& entry : entries_) {
+    auto* const dense = dynamic_cast<DenseProjection*>(entry.linear->base.get());
+    if (dense == nullptr)
+      throw Error(
+          "expected a model with plain weights to merge an adapter into; found {} quantised; load the base "
+          "without --quantization_bit",
+          entry.module);
+    const std::int64_t rows = std::max<std::int64_t>(1, kPieceElements / dense->in_features());
+    for (std::int64_t first = 0; first < dense->out_features(); first += rows) {
+      const std::int64_t count = std::min(rows, dense->out_features() - first);
+      const at::Tensor piece = dense->weight.narrow(0, first, count);
+      piece.copy_(piece.to(at::kFloat).add_(entry.linear->delta_rows(first, count)));
+    }
+  }
+  detach();
+}
+
+void LoraAdapter::detach() {
+  model_->for_each_projection([&](const std::string&, std::shared_ptr<Projection>& slot) {
+    for (const Entry& entry : entries_)
+      if (slot == entry.linear) slot = entry.linear->base;
   });
-  slots_.clear();
+  entries_.clear();
 }
 
-void merge_adapter(BaichuanForCausalLM& model, const std::filesystem::path& directory) {
-  LoraAdapter::load(model, directory, 0).merge_into_base(model);
+void merge_adapter(BaichuanForCausalLM& model, const fs::path& directory) {
+  LoraAdapter::load(model, directory).merge_into_base();
 }
 
-at::Tensor merged_weight(const at::Tensor& weight, const at::Tensor& lora_A, const at::Tensor& lora_B, double scaling) {
-  return at::addmm(weight.to(at::kFloat), lora_B.to(at::kFloat), lora_A.to(at::kFloat), 1, scaling)
-      .to(weight.scalar_type());
-}
-
-std::vector<std::filesystem::path> split_adapter_list(const std::string& list) {
-  std::vector<std::filesystem::path> directories;
-  for (const auto& name : split_names(list)) directories.emplace_back(name);
-  if (directories.empty()) throw UsageError("--adapter_name_or_path: expected adapter directories; found none");
-  return directories;
+std::vector<fs::path> split_adapter_list(std::string_view list) {
+  std::vector<fs::path> directories;
+  for (std::string_view rest = list;;) {
+    const auto comma = rest.find(',');
+    const std::string_view name = rest.substr(0, comma);
+    if (name.empty())
+      throw UsageError(
+          "--adapter_name_or_path expects directories separated by commas; found '{}'; remove the empty "
+          "name",
+          list);
+    directories.emplace_back(name);
+    if (comma == std::string_view::npos) return directories;
+    rest.remove_prefix(comma + 1);
+  }
 }
 
 }  // namespace baichuan

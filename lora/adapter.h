@@ -1,68 +1,90 @@
-// A LoRA adapter on a model: attached, loaded, saved in PEFT's format, merged.
+// Low-rank adapters of a model: attached, loaded, saved, merged. Files are PEFT's: adapter_config.json and
+// adapter_model.safetensors (reading .bin too).
+//
+//   auto adapter = LoraAdapter::attach(*model, options, seed);
+//   adapter.set_training(true);
+//   adapter.set_dropout_key({seed, step, sample_ids});
+//   …
+//   adapter.save("runs/lora", "baichuan-inc/Baichuan-13B-Base");
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
 
 #include "lora/adapter_config.h"
-#include "lora/lora_linear.h"
+#include "lora/dropout_key.h"
 #include "lora/lora_options.h"
 
 namespace baichuan {
 
 class BaichuanForCausalLM;
+class LoraLinear;
+struct LoraState;
 
+// Borrows the model, which must outlive it. Can be moved, not copied.
 class LoraAdapter {
  public:
-  // A fresh adapter: A uniform in ±1/sqrt(in) (a function of seed and projection), B zero, both trainable. Throws
-  // UsageError for a target that the model does not have, naming those it has.
+  // New adapters: A uniform in ±1/sqrt(in), a function of (seed, module name) alone, and B zero.
   static LoraAdapter attach(BaichuanForCausalLM& model, const LoraOptions& options, std::uint64_t seed);
-  // The adapter of a PEFT directory, trainable, with `dropout` in training. Throws CheckpointError.
-  static LoraAdapter load(BaichuanForCausalLM& model, const std::filesystem::path& directory, double dropout);
-  // Several adapters: all but the last are merged into the base, the last is attached.
+
+  // An adapter from disk. Throws CheckpointError naming file, module, what was expected and what was found.
+  static LoraAdapter load(BaichuanForCausalLM& model, const fs::path& directory);
+
+  // Several, as the tools of 2023 did: all but the last are merged into the base, the last is returned, to be used or
+  // trained on. `dropout` replaces what its file says.
   static LoraAdapter load_all(BaichuanForCausalLM& model,
-                              const std::vector<std::filesystem::path>& directories,
-                              double dropout);
+                              std::span<const fs::path> directories,
+                              std::optional<double> dropout = {});
 
-  // adapter_model.safetensors and adapter_config.json.
-  void save(const std::filesystem::path& directory, const std::string& base_model) const;
-  // Reads the weights of a directory that save() wrote into the attached tensors.
-  void load_weights(const std::filesystem::path& directory);
+  // Float32, whole or not at all.
+  void save(const fs::path& directory, const std::string& base_model_name) const;
+  // Values for the adapters that are attached already (resuming, the best checkpoint).
+  void load_weights(const fs::path& directory);
 
-  // Names as in adapter_model.safetensors.
+  // PEFT's names and the trainable tensors (float32, leaves), in the order of the modules.
   std::vector<std::pair<std::string, at::Tensor>> parameters() const;
-  void set_dropout_key(const DropoutKey& key) { state_->key = key; }
-  void set_training(bool training) { state_->training = training; }
-  void set_enabled(bool enabled) { state_->enabled = enabled; }
 
-  // W += scaling B A in float32, rounded once to the weight's dtype; the model then has its plain projections again.
-  // Throws CheckpointError where a projection is not a plain matrix.
-  void merge_into_base(BaichuanForCausalLM& model);
+  // Dropout is on while training, and then needs a key.
+  void set_training(bool training);
+  void set_dropout_key(const DropoutKey& key);
+  // While disabled the base alone answers.
+  void set_enabled(bool enabled);
+
+  // W += scaling B A in float32, rounded once to W's dtype; the model is then without adapter and this object empty.
+  void merge_into_base();
+  // The base as it was; this object is then empty.
+  void detach();
+
+  const AdapterConfig& config() const { return config_; }
 
  private:
-  struct Slot {
+  struct Entry {
     std::string module;  // "model.layers.0.self_attn.W_pack"
-    std::shared_ptr<LoraLinear> projection;
+    std::shared_ptr<LoraLinear> linear;
   };
 
-  std::shared_ptr<AdapterState> state_ = std::make_shared<AdapterState>();
+  LoraAdapter(BaichuanForCausalLM& model, AdapterConfig config);
+  void attach_modules();
+
+  BaichuanForCausalLM* model_;
   AdapterConfig config_;
-  std::vector<Slot> slots_;
+  std::shared_ptr<LoraState> state_;
+  std::vector<Entry> entries_;
 };
 
-// Loads an adapter and merges it at once.
-void merge_adapter(BaichuanForCausalLM& model, const std::filesystem::path& directory);
+// Loads an adapter and merges it.
+void merge_adapter(BaichuanForCausalLM& model, const fs::path& directory);
 
-// W + scaling B A, computed in float32 and rounded once to W's dtype. W [out, in], A [rank, in], B [out, rank].
-at::Tensor merged_weight(const at::Tensor& weight, const at::Tensor& lora_A, const at::Tensor& lora_B, double scaling);
-
-// The directories of --adapter_name_or_path "a,b".
-std::vector<std::filesystem::path> split_adapter_list(const std::string& list);
+// "a,b" as two directories; throws UsageError for an empty name.
+std::vector<fs::path> split_adapter_list(std::string_view list);
 
 }  // namespace baichuan

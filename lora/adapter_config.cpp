@@ -1,143 +1,232 @@
 #include "lora/adapter_config.h"
 
+#include <algorithm>
+#include <array>
+#include <charconv>
 #include <cmath>
+#include <optional>
+#include <regex>
 
 #include "core/error.h"
 #include "core/files.h"
+#include "lora/lora_options.h"
 
 namespace baichuan {
-
 namespace {
 
-constexpr std::string_view kPrefix = "base_model.model.";
-
-bool ends_with_module(std::string_view module, std::string_view name) {
-  return module == name ||
-         (module.size() > name.size() && module.ends_with(name) && module[module.size() - name.size() - 1] == '.');
-}
-
-template <class T>
-T pattern_value(const std::map<std::string, T>& patterns, std::string_view module, T fallback) {
-  for (const auto& [name, value] : patterns)
-    if (ends_with_module(module, name)) return value;
-  return fallback;
-}
-
-// Keys that change the maths in ways that are not built; the value that leaves it unchanged.
-void refuse_other_maths(const std::filesystem::path& path, const Json& file) {
-  const std::pair<const char*, Json> neutral[] = {{"bias", "none"},
-                                                  {"use_dora", false},
-                                                  {"modules_to_save", Json()},
-                                                  {"lora_bias", false},
-                                                  {"use_qalora", false},
-                                                  {"layer_replication", Json()},
-                                                  {"trainable_token_indices", Json()},
-                                                  {"target_parameters", Json()},
-                                                  {"fan_in_fan_out", false}};
-  for (const auto& [key, value] : neutral) {
-    if (!file.contains(key) || file[key].is_null() || file[key] == value) continue;
-    if (file[key].is_array() && file[key].empty()) continue;
-    throw CheckpointError("{}: '{}' is {}, which is not built; train the adapter with {}", path.string(), key,
-                          file[key].dump(), value.dump());
+// Reads keys with messages that name file, key and value.
+class ConfigKeys {
+ public:
+  explicit ConfigKeys(const fs::path& path) : path_(path) {
+    if (!fs::exists(path))
+      throw CheckpointError(
+          "{}: expected an adapter's directory with adapter_config.json and adapter_model; found no "
+          "such file; check --adapter_name_or_path",
+          path.string());
+    const std::string text = read_file(path);
+    if (!parse_json(text, path.string()).is_object()) fail("a JSON object", "something else");
+    json_ = OrderedJson::parse(text);  // the order of the patterns counts
   }
-  const std::string type = file.value("peft_type", "LORA");
-  if (type != "LORA") throw CheckpointError("{}: expected peft_type LORA; found {}", path.string(), type);
+
+  // The value of a key that is there and not null.
+  const OrderedJson* find(const char* key) const {
+    const auto found = json_.find(key);
+    return found == json_.end() || found->is_null() ? nullptr : &*found;
+  }
+
+  double number(const char* key) const {
+    const OrderedJson& value = required(key);
+    if (!value.is_number()) fail(fmt::format("a number as {}", key), value.dump());
+    return value.get<double>();
+  }
+  double number_or(const char* key, double otherwise) const { return find(key) == nullptr ? otherwise : number(key); }
+
+  std::int64_t positive_integer(const char* key) const { return as_positive_integer(key, required(key)); }
+  std::int64_t as_positive_integer(const std::string& key, const OrderedJson& value) const {
+    if (!value.is_number_integer() || value.get<std::int64_t>() < 1)
+      fail(fmt::format("a positive integer as {}", key), value.dump());
+    return value.get<std::int64_t>();
+  }
+
+  const OrderedJson& required(const char* key) const {
+    const OrderedJson* const value = find(key);
+    if (value == nullptr) fail(fmt::format("the key {}", key), "none");
+    return *value;
+  }
+
+  [[noreturn]] void fail(const std::string& expected, const std::string& found) const {
+    throw CheckpointError("{}: expected {}; found {}; use the file that PEFT or this program wrote beside the weights",
+                          path_.string(), expected, found);
+  }
+  [[noreturn]] void refuse(const char* key, const OrderedJson& value) const {
+    throw CheckpointError(
+        "{}: expected a plain LoRA adapter; found {} = {}, which changes the arithmetic and is not "
+        "supported; merge the adapter with PEFT and use the merged model",
+        path_.string(), key, value.dump());
+  }
+
+ private:
+  fs::path path_;
+  OrderedJson json_;
+};
+
+// Anything but an empty value of these would change what an adapter computes.
+constexpr std::array kUnsupported = {
+    "alora_invocation_tokens", "arrow_config", "exclude_modules", "fan_in_fan_out",    "kasa_config",
+    "layer_replication",       "lora_bias",    "modules_to_save", "monteclora_config", "target_parameters",
+    "trainable_token_indices", "use_bdlora",   "use_dora",        "use_qalora",        "velora_config",
+};
+
+bool says_nothing(const OrderedJson& value) {
+  return value.is_null() || value == OrderedJson(false) || ((value.is_array() || value.is_object()) && value.empty());
 }
 
-std::vector<std::string> targets_of(const Json& value) {
-  if (value.is_array()) return value.get<std::vector<std::string>>();
-  if (value.is_string()) return {value.get<std::string>()};
-  return {};
+void refuse_other_arithmetic(const ConfigKeys& keys) {
+  for (const char* key : kUnsupported)
+    if (const auto* value = keys.find(key); value != nullptr && !says_nothing(*value)) keys.refuse(key, *value);
+  if (const auto* type = keys.find("peft_type"); type != nullptr && *type != "LORA") keys.refuse("peft_type", *type);
+  if (const auto* bias = keys.find("bias"); bias != nullptr && *bias != "none") keys.refuse("bias", *bias);
+  // These initialisations subtract the adapter's beginning from the base, which is then no longer the base on disk.
+  if (const auto* init = keys.find("init_lora_weights"); init != nullptr && init->is_string()) {
+    const auto name = init->get<std::string>();
+    for (const char* changes_base : {"pissa", "olora", "corda", "loftq", "lora_ga"})
+      if (name.starts_with(changes_base)) keys.refuse("init_lora_weights", *init);
+  }
+}
+
+std::vector<std::string> names_in(const ConfigKeys& keys, const OrderedJson& list) {
+  std::vector<std::string> names;
+  for (const auto& name : list) {
+    if (!name.is_string()) keys.fail("names as target_modules", name.dump());
+    names.push_back(name.get<std::string>());
+  }
+  return names;
+}
+
+void read_targets(const ConfigKeys& keys, AdapterConfig& config) {
+  const OrderedJson& modules = keys.required("target_modules");
+  if (modules.is_string()) {
+    if (modules == "all-linear")
+      config.targets = parse_lora_target("all");
+    else
+      config.target_expression = modules.get<std::string>();
+  } else if (modules.is_array() && !modules.empty()) {
+    config.targets = names_in(keys, modules);
+  } else {
+    keys.fail("names as target_modules", modules.dump());
+  }
+  if (const auto* layers = keys.find("layers_to_transform")) {
+    const OrderedJson list = layers->is_array() ? *layers : OrderedJson::array({*layers});
+    for (const auto& layer : list) {
+      if (!layer.is_number_integer()) keys.fail("layer numbers as layers_to_transform", layer.dump());
+      config.layers.push_back(layer.get<std::int64_t>());
+    }
+  }
+}
+
+void read_patterns(const ConfigKeys& keys, AdapterConfig& config) {
+  if (const auto* pattern = keys.find("rank_pattern"))
+    for (const auto& [key, value] : pattern->items())
+      config.rank_pattern.emplace_back(key, keys.as_positive_integer("rank_pattern." + key, value));
+  if (const auto* pattern = keys.find("alpha_pattern"))
+    for (const auto& [key, value] : pattern->items()) {
+      if (!value.is_number()) keys.fail("a number as alpha_pattern." + key, value.dump());
+      config.alpha_pattern.emplace_back(key, value.get<double>());
+    }
+}
+
+void check_expressions(const ConfigKeys& keys, const AdapterConfig& config) {
+  std::vector<std::string> expressions = {config.target_expression};
+  for (const auto& [key, rank] : config.rank_pattern) expressions.push_back(key);
+  for (const auto& [key, alpha] : config.alpha_pattern) expressions.push_back(key);
+  for (const std::string& expression : expressions) {
+    try {
+      const std::regex compiled(expression);
+    } catch (const std::regex_error&) {
+      keys.fail("a regular expression", "'" + expression + "'");
+    }
+  }
+}
+
+template <class Value>
+Value value_of(const std::vector<std::pair<std::string, Value>>& pattern, std::string_view module, Value otherwise) {
+  for (const auto& [key, value] : pattern)
+    if (std::regex_match(module.begin(), module.end(), std::regex("(.*\\.)?(" + key + ")"))) return value;
+  return otherwise;
+}
+
+// 12 of "model.layers.12.self_attn.W_pack".
+std::optional<std::int64_t> layer_of(std::string_view module) {
+  constexpr std::string_view kBefore = "layers.";
+  const auto at = module.find(kBefore);
+  std::int64_t layer = 0;
+  if (at == std::string_view::npos) return {};
+  const char* const digits = module.data() + at + kBefore.size();
+  if (std::from_chars(digits, module.data() + module.size(), layer).ec != std::errc()) return {};
+  return layer;
 }
 
 }  // namespace
 
+bool AdapterConfig::covers(std::string_view module) const {
+  if (!target_expression.empty()) return std::regex_match(module.begin(), module.end(), std::regex(target_expression));
+  const bool named = std::any_of(targets.begin(), targets.end(), [&](const std::string& target) {
+    return module == target || module.ends_with("." + target);
+  });
+  if (!named || layers.empty()) return named;
+  const auto layer = layer_of(module);
+  return layer && std::find(layers.begin(), layers.end(), *layer) != layers.end();
+}
+
 std::int64_t AdapterConfig::rank_of(std::string_view module) const {
-  return pattern_value(rank_pattern, module, rank);
+  return value_of(rank_pattern, module, rank);
 }
 
 double AdapterConfig::scaling_of(std::string_view module) const {
-  const auto r = static_cast<double>(rank_of(module));
-  return pattern_value(alpha_pattern, module, alpha) / (use_rslora ? std::sqrt(r) : r);
+  const auto module_rank = static_cast<double>(rank_of(module));
+  return value_of(alpha_pattern, module, alpha) / (rank_stabilized ? std::sqrt(module_rank) : module_rank);
 }
 
-AdapterConfig read_adapter_config(const std::filesystem::path& adapter_directory) {
-  const auto path = adapter_directory / "adapter_config.json";
-  if (!std::filesystem::exists(path))
-    throw CheckpointError(
-        "{}: expected an adapter directory with adapter_config.json; found none; give the folder that PEFT or "
-        "`baichuan train` wrote",
-        adapter_directory.string());
-  const Json file = read_json_file(path);
-  if (!file.is_object()) throw CheckpointError("{}: expected a JSON object", path.string());
-  refuse_other_maths(path, file);
+AdapterConfig read_adapter_config(const fs::path& adapter_directory) {
+  const ConfigKeys keys(adapter_directory / "adapter_config.json");
+  refuse_other_arithmetic(keys);
   AdapterConfig config;
-  try {
-    config.rank = file.value("r", std::int64_t{8});
-    config.alpha = file.value("lora_alpha", 8.0);
-    config.dropout = file.value("lora_dropout", 0.0);
-    config.use_rslora = file.value("use_rslora", false);
-    if (file.contains("target_modules")) config.target_modules = targets_of(file["target_modules"]);
-    if (file.contains("rank_pattern")) config.rank_pattern = file["rank_pattern"].get<decltype(config.rank_pattern)>();
-    if (file.contains("alpha_pattern"))
-      config.alpha_pattern = file["alpha_pattern"].get<decltype(config.alpha_pattern)>();
-    if (file.contains("base_model_name_or_path") && file["base_model_name_or_path"].is_string())
-      config.base_model = file["base_model_name_or_path"];
-  } catch (const Json::exception& error) {
-    throw CheckpointError("{}: a key has the wrong type: {}", path.string(), error.what());
-  }
-  if (config.rank <= 0) throw CheckpointError("{}: expected r above 0; found {}", path.string(), config.rank);
+  config.rank = keys.positive_integer("r");
+  config.alpha = keys.number("lora_alpha");
+  config.dropout = keys.number_or("lora_dropout", 0);
+  if (!(config.dropout >= 0 && config.dropout < 1))
+    keys.fail("a lora_dropout from 0 up to but without 1", fmt::format("{}", config.dropout));
+  if (const auto* stabilized = keys.find("use_rslora")) config.rank_stabilized = *stabilized == OrderedJson(true);
+  read_targets(keys, config);
+  read_patterns(keys, config);
+  check_expressions(keys, config);
   return config;
 }
 
-void write_adapter_config(const std::filesystem::path& adapter_directory, const AdapterConfig& config) {
-  Json file = {{"auto_mapping", nullptr},
-               {"base_model_name_or_path", config.base_model},
-               {"bias", "none"},
-               {"fan_in_fan_out", false},
-               {"inference_mode", true},
-               {"init_lora_weights", true},
-               {"layers_pattern", nullptr},
-               {"layers_to_transform", nullptr},
-               {"lora_alpha", config.alpha},
-               {"lora_dropout", config.dropout},
-               {"modules_to_save", nullptr},
-               {"peft_type", "LORA"},
-               {"r", config.rank},
-               {"revision", nullptr},
-               {"target_modules", config.target_modules},
-               {"task_type", "CAUSAL_LM"}};
-  // Keys of later PEFT versions appear only where they say something.
-  if (!config.rank_pattern.empty()) file["rank_pattern"] = config.rank_pattern;
-  if (!config.alpha_pattern.empty()) file["alpha_pattern"] = config.alpha_pattern;
-  if (config.use_rslora) file["use_rslora"] = true;
-  write_json_file(adapter_directory / "adapter_config.json", file);
-}
-
-std::string adapter_tensor_name(std::string_view module, std::string_view part) {
-  return fmt::format("{}{}.{}.weight", kPrefix, module, part);
-}
-
-std::string adapter_module_of(std::string_view tensor_name) {
-  if (!tensor_name.starts_with(kPrefix)) return {};
-  for (const std::string_view part :
-       {".lora_A.weight", ".lora_B.weight", ".lora_A.default.weight", ".lora_B.default.weight"})
-    if (tensor_name.ends_with(part))
-      return std::string(tensor_name.substr(kPrefix.size(), tensor_name.size() - kPrefix.size() - part.size()));
-  return {};
-}
-
-std::vector<std::string> split_names(std::string_view list) {
-  std::vector<std::string> names;
-  while (!list.empty()) {
-    const auto comma = list.find(',');
-    std::string_view name = list.substr(0, comma);
-    while (!name.empty() && name.front() == ' ') name.remove_prefix(1);
-    while (!name.empty() && name.back() == ' ') name.remove_suffix(1);
-    if (!name.empty()) names.emplace_back(name);
-    list = comma == std::string_view::npos ? std::string_view{} : list.substr(comma + 1);
-  }
-  return names;
+Json adapter_config_json(const AdapterConfig& config, const std::string& base_model_name) {
+  Json json = {
+      {"auto_mapping", nullptr},
+      {"base_model_name_or_path", base_model_name},
+      {"bias", "none"},
+      {"fan_in_fan_out", false},
+      {"inference_mode", true},
+      {"init_lora_weights", true},
+      {"layers_pattern", nullptr},
+      {"layers_to_transform", config.layers.empty() ? Json() : Json(config.layers)},
+      {"lora_alpha", config.alpha},
+      {"lora_dropout", config.dropout},
+      {"modules_to_save", nullptr},
+      {"peft_type", "LORA"},
+      {"r", config.rank},
+      {"revision", nullptr},
+      {"target_modules", config.target_expression.empty() ? Json(config.targets) : Json(config.target_expression)},
+      {"task_type", "CAUSAL_LM"},
+  };
+  // Keys that the tools of 2023 did not know are written only where they say something.
+  if (config.rank_stabilized) json["use_rslora"] = true;
+  for (const auto& [key, rank] : config.rank_pattern) json["rank_pattern"][key] = rank;
+  for (const auto& [key, alpha] : config.alpha_pattern) json["alpha_pattern"][key] = alpha;
+  return json;
 }
 
 }  // namespace baichuan

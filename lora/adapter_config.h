@@ -1,46 +1,42 @@
-// adapter_config.json of PEFT: what it says about the maths. Unknown keys that do not change it are ignored, those that
-// do are refused by name.
+// adapter_config.json in PEFT's format: which modules have an adapter, and by what it is multiplied.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "core/json.h"
 
 namespace baichuan {
 
-struct AdapterConfig {
-  std::int64_t rank = 8;
-  double alpha = 8;
-  double dropout = 0;
-  std::vector<std::string> target_modules;
-  std::map<std::string, std::int64_t> rank_pattern;  // module name (or its end) -> rank
-  std::map<std::string, double> alpha_pattern;
-  bool use_rslora = false;
-  bool fan_in_fan_out = false;
-  std::string base_model;  // may be empty
+namespace fs = std::filesystem;
 
-  // alpha / rank of one module, such as "model.layers.0.self_attn.W_pack"; alpha / sqrt(rank) with rsLoRA.
-  double scaling_of(std::string_view module) const;
+struct AdapterConfig {
+  std::int64_t rank = 0;
+  double alpha = 0;
+  double dropout = 0;
+  bool rank_stabilized = false;      // use_rslora: alpha / sqrt(rank) instead of alpha / rank
+  std::vector<std::string> targets;  // a module is meant by its name or by what follows a dot in it
+  std::string target_expression;     // target_modules given as a regular expression over the whole name
+  std::vector<std::int64_t> layers;  // layers_to_transform; empty: all
+  // The first entry whose key (a regular expression) matches the end of a module's name replaces rank or alpha.
+  std::vector<std::pair<std::string, std::int64_t>> rank_pattern;
+  std::vector<std::pair<std::string, double>> alpha_pattern;
+
+  // `module` as "model.layers.0.self_attn.W_pack".
+  bool covers(std::string_view module) const;
   std::int64_t rank_of(std::string_view module) const;
+  double scaling_of(std::string_view module) const;
 };
 
-// Throws CheckpointError naming file and key.
-AdapterConfig read_adapter_config(const std::filesystem::path& adapter_directory);
-// The keys that PEFT 0.4 writes, sorted, indent 2.
-void write_adapter_config(const std::filesystem::path& adapter_directory, const AdapterConfig& config);
+// Keys that change nothing in the arithmetic are ignored, also unknown ones; what would change it and is not built
+// (DoRA, trained biases, modules_to_save, ...) is refused by name. Throws CheckpointError.
+AdapterConfig read_adapter_config(const fs::path& adapter_directory);
 
-// "base_model.model.model.layers.0.self_attn.W_pack.lora_A.weight" for module "model.layers.0.self_attn.W_pack" and
-// part "lora_A".
-std::string adapter_tensor_name(std::string_view module, std::string_view part);
-// The module of such a name; empty when it is of another form.
-std::string adapter_module_of(std::string_view tensor_name);
-
-// "a, b,c" -> {"a", "b", "c"}
-std::vector<std::string> split_names(std::string_view list);
+// What PEFT needs to read the adapter back, keys sorted.
+Json adapter_config_json(const AdapterConfig& config, const std::string& base_model_name);
 
 }  // namespace baichuan

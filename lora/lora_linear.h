@@ -1,56 +1,52 @@
-// A projection with a low-rank update beside it: y = base(x) + scaling * B (A dropout(x)).
-// Source: Hu et al. 2021, section 4.1.
+// A projection with a low-rank adapter (Hu et al. 2021): y = base(x) + scaling * (dropout(x) A^T) B^T.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 
-#include "kernels/counter_dropout.h"
+#include "lora/dropout_key.h"
 #include "model/projection.h"
 
 namespace baichuan {
 
-// What keys the dropout of every adapted projection of a model; set before each micro-batch.
-struct DropoutKey {
-  std::uint64_t seed = 0;
-  std::int64_t step = 0;
-  at::Tensor sample_ids;  // int64 [B]: the global sample index of each row
-};
-
-// Shared by the projections of one adapter.
-struct AdapterState {
+// What all adapters of a model share.
+struct LoraState {
   DropoutKey key;
-  bool training = false;  // dropout applies
-  bool enabled = true;    // false: the base alone
+  bool training = false;  // dropout on
+  bool enabled = true;    // false: the base alone answers
 };
 
+// A and B are float32 and computed with in x's dtype; the base keeps its own. Where the base is a frozen
+// DenseProjection, one autograd node does both products: it keeps x and the [tokens, rank] product, nothing else, and
+// its backward makes dx = dy W + scaling * mask(dy B A) without the temporaries of separate nodes, and no dW.
 class LoraLinear : public Projection {
  public:
-  // `stream` tells this projection's dropout from the others'. lora_A [rank, in] and lora_B [out, rank] are float32,
-  // uninitialised, on the device of `device`.
-  LoraLinear(std::shared_ptr<Projection> base,
-             std::shared_ptr<const AdapterState> state,
+  // A and B are zeros until set. `number` tells the dropouts of one model apart.
+  LoraLinear(std::shared_ptr<Projection> base_projection,
              std::int64_t rank,
              double scaling,
              double dropout,
-             std::int64_t stream,
-             at::Device device);
+             std::int64_t number,
+             std::shared_ptr<const LoraState> state);
 
-  // x [B, T, in] -> [B, T, out] in x's dtype.
   at::Tensor forward(const at::Tensor& x) override;
-  int64_t in_features() const override { return base->in_features(); }
-  int64_t out_features() const override { return base->out_features(); }
+  std::int64_t in_features() const override { return base->in_features(); }
+  std::int64_t out_features() const override { return base->out_features(); }
+
   double scaling() const { return scaling_; }
+  void set_dropout(double dropout) { dropout_ = dropout; }
+  // scaling * B A, float32 [out, in]; rows first … first + count - 1.
+  at::Tensor delta_rows(std::int64_t first, std::int64_t count) const;
 
   std::shared_ptr<Projection> base;
-  at::Tensor lora_A;
-  at::Tensor lora_B;
+  at::Tensor lora_A;  // [rank, in] float32
+  at::Tensor lora_B;  // [out, rank] float32
 
  private:
-  std::shared_ptr<const AdapterState> state_;
   double scaling_;
   double dropout_;
-  std::int64_t stream_;
+  std::int64_t number_;
+  std::shared_ptr<const LoraState> state_;
 };
 
 }  // namespace baichuan

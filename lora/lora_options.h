@@ -1,11 +1,10 @@
-// Options of a new adapter. Defaults of LLaMA-Efficient-Tuning in mid-2023, but for the target, which was one of a
-// model that has no W_pack.
+// Options of low-rank adaptation.
 #pragma once
 
 #include <cstdint>
 #include <string>
-
-#include "core/options.h"
+#include <string_view>
+#include <vector>
 
 namespace baichuan {
 
@@ -17,16 +16,21 @@ struct LoraOptions {
 
   static void describe(auto&& field) {
     using O = LoraOptions;
-    field(&O::lora_rank, {.name = "lora_rank", .help = "Rank of the adapter's matrices.", .range = {1, 65536}});
-    field(&O::lora_alpha, {.name = "lora_alpha", .help = "The update is scaled by lora_alpha / lora_rank."});
+    field(&O::lora_rank, {.name = "lora_rank", .help = "Rank of the adapters.", .range = {.min = 1}});
+    field(&O::lora_alpha,
+          {.name = "lora_alpha", .help = "Adapters are multiplied by lora_alpha / lora_rank.", .range = {.min = 0}});
     field(&O::lora_dropout, {.name = "lora_dropout",
-                             .help = "Share of the adapter's inputs that are dropped in training.",
-                             .range = {0, 0.99}});
-    field(
-        &O::lora_target,
-        {.name = "lora_target",
-         .help = "Projections to adapt, separated by commas: W_pack, o_proj, gate_proj, up_proj, down_proj, or all."});
+                             .help = "Share of an adapter's input that is dropped in training.",
+                             .range = {.min = 0, .max = 0.999}});
+    field(&O::lora_target,
+          {.name = "lora_target",
+           .help = "Projections that get an adapter: names separated by commas (W_pack, o_proj, gate_proj, up_proj, "
+                   "down_proj), or all."});
   }
 };
+
+// The projections named by --lora_target, each once, in the order given; `all` is every projection of a decoder layer
+// (lm_head is none). Throws UsageError that lists the possible names.
+std::vector<std::string> parse_lora_target(std::string_view target);
 
 }  // namespace baichuan
