@@ -37,7 +37,27 @@ void print_options_document() {
   }
 }
 
-int run(const std::vector<std::string>& words) {
+// "bench train" is one command of two words.
+std::vector<std::string> join_command_words(std::vector<std::string> words) {
+  const std::size_t first = !words.empty() && words.front() == "help" ? 1 : 0;
+  if (words.size() > first + 1 && words[first] == "bench") {
+    words[first] += " " + words[first + 1];
+    words.erase(words.begin() + static_cast<std::ptrdiff_t>(first) + 1);
+  }
+  return words;
+}
+
+const Command& require_command(const std::string& name) {
+  if (const Command* const command = find_command(name)) return *command;
+  std::vector<std::string> names;
+  for (const auto& known : commands()) names.emplace_back(known.name);
+  const std::string near = nearest_name(name, names);
+  throw UsageError("unknown command '{}'{}; `baichuan --help` lists the commands", name,
+                   near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
+}
+
+int run(const std::vector<std::string>& given) {
+  const auto words = join_command_words(given);
   if (words.empty()) {
     print_overview();
     return 2;
@@ -57,14 +77,7 @@ int run(const std::vector<std::string>& words) {
   }
   const bool help = name == "help";
   const std::string& wanted = help ? words[1] : name;
-  const Command* const command = find_command(wanted);
-  if (command == nullptr) {
-    std::vector<std::string> names;
-    for (const auto& known : commands()) names.emplace_back(known.name);
-    const std::string near = nearest_name(wanted, names);
-    throw UsageError("unknown command '{}'{}; `baichuan --help` lists the commands", wanted,
-                     near.empty() ? "" : fmt::format("; did you mean '{}'?", near));
-  }
+  const Command* const command = &require_command(wanted);
   const auto options = command->make_options();
   OptionTable table;
   options->add_to(table);

@@ -71,6 +71,7 @@ void TrainCommandOptions::validate(const OptionTable&) {
   require_built(*this);
   require_consistent_precision(*this);
   require_savable_best(*this);
+  parse_lora_target(lora.lora_target);
   require_recompute_layers(finetuning.recompute_layers);
   if (logging.report_to != "tensorboard" && logging.report_to != "none" && logging.report_to != "all")
     throw UsageError("--report_to must be tensorboard, none or all; found '{}'", logging.report_to);

@@ -5,6 +5,7 @@
 
 #include <torch/torch.h>
 
+#include "app/bench_options.h"
 #include "app/chat_options.h"
 #include "app/command.h"
 #include "app/command_line.h"
@@ -27,6 +28,8 @@ constexpr auto kRunners = std::to_array<CommandRunner>({
     {"score", run_command<ScoreCommandOptions, run_score>},
     {"init", run_command<InitCommandOptions, run_init>},
     {"doctor", run_command<DoctorCommandOptions, run_doctor>},
+    {"bench train", run_command<BenchTrainCommandOptions, run_bench_train>},
+    {"bench decode", run_command<BenchDecodeCommandOptions, run_bench_decode>},
 });
 
 int run(const std::vector<std::string>& words) {

@@ -80,7 +80,7 @@ std::shared_ptr<BaichuanForCausalLM> load_base(const TrainCommandOptions& o, con
   return model;
 }
 
-std::optional<LoraAdapter> attach_adapter(const TrainCommandOptions& o, BaichuanForCausalLM& model) {
+std::optional<LoraAdapter> attach_adapter(const TrainCommandOptions& o, const OptionTable& table, BaichuanForCausalLM& model) {
   const auto seed = static_cast<std::uint64_t>(o.run.seed);
   if (o.finetuning.finetuning_type != "lora") {
     if (o.model.adapter_name_or_path)
@@ -92,7 +92,8 @@ std::optional<LoraAdapter> attach_adapter(const TrainCommandOptions& o, Baichuan
   }
   if (!o.model.adapter_name_or_path) return LoraAdapter::attach(model, o.lora, seed);
   const auto directories = split_adapter_list(*o.model.adapter_name_or_path);
-  if (o.launcher.resume_lora_training) return LoraAdapter::load_all(model, directories, o.lora.lora_dropout);
+  const auto dropout = table.given("lora_dropout") ? std::optional(o.lora.lora_dropout) : std::nullopt;
+  if (o.launcher.resume_lora_training) return LoraAdapter::load_all(model, directories, dropout);
   for (const auto& directory : directories) merge_adapter(model, directory);
   return LoraAdapter::attach(model, o.lora, seed);
 }
@@ -146,7 +147,7 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   if (interrupt_signal() != 0) return interrupt_exit_status(interrupt_signal());
 
   const auto model = load_base(o, directory);
-  auto adapter = attach_adapter(o, *model);
+  auto adapter = attach_adapter(o, table, *model);
   model->set_recompute_layers(recompute_layers(o.finetuning.recompute_layers, trainer.compat_2023, *model,
                                                o.optimization.per_device_train_batch_size, longest_row(rows.train)));
   const auto dtype = parse_dtype(o.model.dtype);
