@@ -171,7 +171,8 @@ bool parse_command_line(OptionTable& table, std::span<const std::string> argumen
     apply_recipe(table, line.positional[i]);
   }
   std::vector<std::string> words{"baichuan"};
-  for (const auto& [name, text] : line.values) words.push_back("--" + name + "=" + text);
+  // Name and value apart: cxxopts takes no newline in "--name=value".
+  for (const auto& [name, text] : line.values) words.insert(words.end(), {"--" + name, text});
   std::vector<const char*> argv;
   for (const auto& word : words) argv.push_back(word.c_str());
   auto options = cxxopts_for(table, "", "");
