@@ -147,7 +147,7 @@ def train(model, micro_batches, options):
         if options["loss_normalization"] == "token":
             loss = sum(sums) / sum(counts)
         else:
-            loss = sum(total / count for total, count in zip(sums, counts)) / accumulation
+            loss = sum(total / count for total, count in zip(sums, counts) if count) / accumulation
         loss.backward()
         norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(p.grad.double()) for p in trained]))
         if options["max_grad_norm"] > 0:
