@@ -5,7 +5,7 @@
 #include <cerrno>
 #include <charconv>
 #include <cstring>
-#include <regex>
+#include <string_view>
 #include <utility>
 
 #include <fcntl.h>
@@ -63,6 +63,30 @@ fs::path final_path(const fs::path& output_dir, std::int64_t step) {
 fs::path temporary_path(const fs::path& output_dir, std::int64_t step, const char* suffix) {
   static std::atomic<unsigned> counter{0};
   return output_dir / fmt::format(".{}{}.{}.{}.{}", kPrefix, step, ::getpid(), counter++, suffix);
+}
+
+// ".<stem>.<pid>.<n>.<suffix>": the names that temporary_path() and AtomicFile give.
+struct TemporaryName {
+  std::string stem;
+  std::string suffix;
+};
+
+std::optional<TemporaryName> parse_temporary(std::string_view name) {
+  if (!name.starts_with('.')) return {};
+  name.remove_prefix(1);
+  const auto cut_last = [&name] {
+    const auto dot = name.rfind('.');
+    const auto part = dot == std::string_view::npos ? std::string_view() : name.substr(dot + 1);
+    name = name.substr(0, dot == std::string_view::npos ? 0 : dot);
+    return part;
+  };
+  const auto is_number = [](std::string_view text) {
+    return !text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos;
+  };
+  const auto suffix = cut_last();
+  const bool numbers = is_number(cut_last()) && is_number(cut_last());
+  if (!numbers || name.empty() || (suffix != "tmp" && suffix != "old")) return {};
+  return TemporaryName{std::string(name), std::string(suffix)};
 }
 
 void rename_directory(const fs::path& from, const fs::path& to) {
@@ -315,22 +339,20 @@ void CheckpointStore::remove_checkpoint(const fs::path& directory) {
 }
 
 void CheckpointStore::remove_leftovers() {
-  static const std::regex kDirectory(R"(\.checkpoint-(\d+)\.\d+\.\d+\.(tmp|old))");
-  static const std::regex kFile(R"(\..+\.\d+\.\d+\.tmp)");  // of AtomicFile
   std::vector<fs::path> entries;
   for (const auto& entry : fs::directory_iterator(output_dir_)) entries.push_back(entry.path());
   for (const fs::path& entry : entries) {
-    const std::string name = entry.filename().string();
-    std::smatch parts;
-    if (std::regex_match(name, parts, kDirectory) && fs::is_directory(entry)) {
-      const fs::path target = output_dir_ / fmt::format("{}{}", kPrefix, parts.str(1));
-      if (parts.str(2) == "old" && !fs::exists(target)) {
+    const auto leftover = parse_temporary(entry.filename().string());
+    if (!leftover) continue;
+    const fs::path target = output_dir_ / leftover->stem;
+    if (fs::is_directory(entry) && step_of(target)) {
+      if (leftover->suffix == "old" && !fs::exists(target)) {
         rename_directory(entry, target);
       } else {
         log::info("removing {}, left by a run that was killed", entry.string());
         remove_unneeded(entry);
       }
-    } else if (std::regex_match(name, kFile) && fs::is_regular_file(entry)) {
+    } else if (fs::is_regular_file(entry) && leftover->suffix == "tmp") {  // of AtomicFile
       announce_file_event("remove", entry);
       remove_quietly(entry);
     }

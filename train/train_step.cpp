@@ -30,7 +30,9 @@ TrainStep::TrainStep(BaichuanForCausalLM& model,
                      LoraAdapter* adapter,
                      Optimizer& optimizer,
                      const TrainStepSettings& settings)
-    : model_(model), adapter_(adapter), optimizer_(optimizer), settings_(settings), loss_scale_(settings.loss_scale) {}
+    : model_(model), adapter_(adapter), optimizer_(optimizer), settings_(settings), loss_scale_(settings.loss_scale) {
+  if (adapter_ != nullptr) adapter_->set_training(true);
+}
 
 // Returns the sum of the losses; gradients of gradient_scale times that sum are added to the optimiser's.
 double TrainStep::forward_backward(const Batch& batch, double gradient_scale) {

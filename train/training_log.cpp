@@ -43,6 +43,15 @@ void append_line(const fs::path& path, const std::string& line) {
                        std::strerror(cause));
 }
 
+// Is this line of trainer_log.jsonl about the event of that row of log_history?
+bool tells_the_same(const std::string& line, const Json& past) {
+  const Json row = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+  if (!row.is_object() || !row.contains("current_steps") || row.at("current_steps") != past.at("step")) return false;
+  for (const char* key : {"loss", "eval_loss", "learning_rate"})
+    if (row.contains(key) != past.contains(key) || (row.contains(key) && row.at(key) != past.at(key))) return false;
+  return true;
+}
+
 void write_sorted(const fs::path& path, const Json& value) {
   write_file_atomically(path, value.dump(4, ' ', false, Json::error_handler_t::replace));
 }
@@ -68,7 +77,7 @@ void TrainingLog::resume(const fs::path& checkpoint) {
     best_metric_ = best.is_null() ? std::nullopt : std::optional(best.get<double>());
     const Json& where = state.at("best_model_checkpoint");
     best_checkpoint_ = where.is_null() ? "" : where.get<std::string>();
-    restore_rows(state.at("global_step").get<std::int64_t>());
+    restore_rows();
   } catch (const Json::exception& error) {
     throw CheckpointError(
         "{} was expected to hold log_history, best_metric, best_model_checkpoint and global_step; "
@@ -77,35 +86,35 @@ void TrainingLog::resume(const fs::path& checkpoint) {
   }
 }
 
-// Keeps the file's leading rows: as many as log_history knows, none later than `step`.
-void TrainingLog::restore_rows(std::int64_t step) const {
-  std::size_t known = 0;
-  for (const Json& row : history_)
-    if (row.contains("loss") || row.contains("eval_loss")) ++known;
-
+// Row by row: the file's own where it tells the same as log_history, else one made of log_history (the file is in
+// another directory, was torn by a kill, or has gone on along another branch).
+void TrainingLog::restore_rows() const {
   const fs::path path = output_dir_ / kLogFile;
-  std::string kept;
-  if (fs::exists(path)) {
-    const std::string all = read_file(path);
-    for (std::size_t begin = 0, end = 0; known > 0 && (end = all.find('\n', begin)) != std::string::npos; --known) {
-      const Json row = Json::parse(all.substr(begin, end - begin), nullptr, /*allow_exceptions=*/false);
-      if (!row.is_object() || row.value("current_steps", step + 1) > step) break;
-      kept.append(all, begin, end + 1 - begin);
-      begin = end + 1;
-    }
-  } else {
-    for (const Json& past : history_) {
-      if (!past.contains("loss") && !past.contains("eval_loss")) continue;
-      OrderedJson losses = OrderedJson::object();
-      for (const char* key : {"loss", "eval_loss", "learning_rate", "grad_norm"})
-        if (past.contains(key)) losses[key] = past.at(key);
-      OrderedJson row = make_row({past.at("step").get<std::int64_t>(), past.at("epoch").get<double>()}, losses,
-                                 OrderedJson::object());
-      row.erase("elapsed_time");  // log_history does not know it
-      kept += to_json_line(row) + "\n";
-    }
+  const std::string old = fs::exists(path) ? read_file(path) : "";
+  std::size_t begin = 0;
+  const auto next_line = [&] {
+    const std::size_t end = old.find('\n', begin);
+    const std::string line = end == std::string::npos ? "" : old.substr(begin, end - begin);
+    begin = end == std::string::npos ? old.size() : end + 1;
+    return line;
+  };
+  std::string rows;
+  for (const Json& past : history_) {
+    if (!past.contains("loss") && !past.contains("eval_loss")) continue;
+    const std::string line = next_line();
+    rows += (tells_the_same(line, past) ? line : to_json_line(row_of_history(past))) + "\n";
   }
-  write_file_atomically(path, kept);
+  write_file_atomically(path, rows);
+}
+
+OrderedJson TrainingLog::row_of_history(const Json& past) const {
+  OrderedJson losses = OrderedJson::object();
+  for (const char* key : {"loss", "eval_loss", "learning_rate", "grad_norm"})
+    if (past.contains(key)) losses[key] = past.at(key);
+  const LogPosition at{.step = past.at("step").get<std::int64_t>(), .epoch = past.at("epoch").get<double>()};
+  OrderedJson row = make_row(at, losses, OrderedJson::object());
+  row.erase("elapsed_time");  // log_history does not know it
+  return row;
 }
 
 OrderedJson TrainingLog::make_row(const LogPosition& at, const OrderedJson& losses, const OrderedJson& more) const {

@@ -61,9 +61,9 @@ class TrainingLog {
 
   // Starts with an empty trainer_log.jsonl.
   void start_fresh();
-  // Goes on from a checkpoint's trainer_state.json: log_history becomes the checkpoint's, and the rows of
-  // trainer_log.jsonl that it does not know are cut off (a row torn by a kill too). Without that file, in another
-  // output directory, its rows are written anew from log_history.
+  // Goes on from a checkpoint's trainer_state.json: log_history becomes the checkpoint's, and trainer_log.jsonl keeps
+  // the rows that it knows. Those that are missing there (another output directory, a row torn by a kill) are
+  // written anew from log_history.
   // Throws CheckpointError when trainer_state.json is missing or is not one.
   void resume(const std::filesystem::path& checkpoint);
 
@@ -90,7 +90,8 @@ class TrainingLog {
  private:
   void append_row(const OrderedJson& row);
   OrderedJson make_row(const LogPosition& at, const OrderedJson& losses, const OrderedJson& more) const;
-  void restore_rows(std::int64_t step) const;
+  OrderedJson row_of_history(const Json& past) const;
+  void restore_rows() const;
 
   std::filesystem::path output_dir_;
   std::int64_t total_steps_;

@@ -61,7 +61,8 @@ TrainerOptions trainer_options(const TrainCommandOptions& o, const OptionTable& 
 std::map<std::string, at::ScalarType> stored_dtypes(const std::filesystem::path& directory,
                                                     std::optional<at::ScalarType> wanted) {
   std::map<std::string, at::ScalarType> dtypes;
-  for (const auto& spec : CheckpointReader::open(directory).tensors()) dtypes[spec.name] = wanted.value_or(spec.dtype);
+  const auto reader = CheckpointReader::open(directory);
+  for (const auto& spec : reader.tensors()) dtypes[spec.name] = wanted.value_or(spec.dtype);
   return dtypes;
 }
 

@@ -60,10 +60,11 @@ TinyResult train(const TinyRun& run) {
   if (!run.full) {
     adapter = run.adapter_directory.empty()
                   ? LoraAdapter::attach(*model, run.lora, run.trainer.seed)
-                  : LoraAdapter::load_all(*model, {run.adapter_directory}, run.lora.lora_dropout);
+                  : LoraAdapter::load_all(*model, std::vector{run.adapter_directory}, run.lora.lora_dropout);
   }
   std::map<std::string, at::ScalarType> dtypes;
-  for (const auto& spec : CheckpointReader::open(run.model_directory).tensors()) dtypes[spec.name] = spec.dtype;
+  const auto stored = CheckpointReader::open(run.model_directory);
+  for (const auto& spec : stored.tensors()) dtypes[spec.name] = spec.dtype;
   const auto weights = adapter ? make_adapter_weights(*adapter, run.model_directory.string())
                                : make_model_weights(*model, run.model_directory, dtypes);
   Recorder recorder(result);

@@ -104,7 +104,8 @@ TEST_F(TrainerTest, TheFinalModelHasTheBasesDtypesTokenizerAndConfig) {
   run.full = true;
   train(run);
   const std::filesystem::path output = run.trainer.logging.output_dir;
-  for (const auto& spec : CheckpointReader::open(output).tensors()) EXPECT_EQ(spec.dtype, at::kBFloat16) << spec.name;
+  const auto written = CheckpointReader::open(output);
+  for (const auto& spec : written.tensors()) EXPECT_EQ(spec.dtype, at::kBFloat16) << spec.name;
   EXPECT_EQ(read_json_file(output / "config.json")["torch_dtype"], "bfloat16");
   EXPECT_TRUE(std::filesystem::exists(output / "tokenizer.model"));
   EXPECT_NO_THROW(load_model(output));
