@@ -8,6 +8,7 @@
 
 #include "core/philox.h"
 #include "kernels/cpu/select.h"
+#include "kernels/cuda_plugin.h"
 
 namespace baichuan {
 namespace {
@@ -30,16 +31,21 @@ cpu::DropoutRow shared_part(const DropoutMask& mask) {
   return row;
 }
 
-// x contiguous [B, T, C]; y may be x itself.
-void run_rows(const at::Tensor& y,
-              const at::Tensor& x,
-              const DropoutMask& mask,
-              bool accumulate,
-              const cpu::RowKernels& kernels) {
+bool has_fused_kernel(const at::Tensor& x) {
+  return cpu::fused_kernels({&x}) != nullptr || cuda_kernels_for({&x}) != nullptr;
+}
+
+// x contiguous [B, T, C], with a fused kernel.
+void run_rows(const at::Tensor& y, const at::Tensor& x, const DropoutMask& mask, bool accumulate) {
   const std::int64_t positions = x.size(1);
   const std::int64_t channels = x.size(2);
   const cpu::DropoutRow shared = shared_part(mask);
-  const at::Tensor ids = mask.sample_ids.to(at::kCPU).contiguous();
+  const at::Tensor ids = mask.sample_ids.to(x.device()).contiguous();
+  if (const auto* const on_gpu = cuda_kernels_for({&x})) {
+    on_gpu->dropout(y, x, ids, shared, accumulate);
+    return;
+  }
+  const cpu::RowKernels& kernels = *cpu::fused_kernels({&x});
   const auto* const sample_ids = ids.const_data_ptr<std::int64_t>();
   cpu::for_rows(x.size(0) * positions, channels, [&](std::int64_t first, std::int64_t last) {
     cpu::DropoutRow row = shared;
@@ -54,11 +60,10 @@ void run_rows(const at::Tensor& y,
 }
 
 at::Tensor apply_mask(const at::Tensor& x, const DropoutMask& mask) {
-  const auto* const kernels = cpu::fused_kernels({&x});
-  if (kernels == nullptr || x.numel() == 0) return counter_dropout_reference(x, mask);
+  if (!has_fused_kernel(x) || x.numel() == 0) return counter_dropout_reference(x, mask);
   const at::Tensor in = x.contiguous();
   const at::Tensor y = at::empty_like(in);
-  run_rows(y, in, mask, /*accumulate=*/false, *kernels);
+  run_rows(y, in, mask, /*accumulate=*/false);
   return y;
 }
 
@@ -108,9 +113,9 @@ void add_counter_dropout_(const at::Tensor& to, const at::Tensor& x, const Dropo
     return;
   }
   check(x, mask);
-  const auto* const kernels = cpu::fused_kernels({&to, &x});
-  if (kernels != nullptr && x.numel() > 0 && to.is_contiguous())
-    run_rows(to, x.contiguous(), mask, /*accumulate=*/true, *kernels);
+  const bool alike = to.scalar_type() == x.scalar_type() && to.device() == x.device() && to.is_contiguous();
+  if (alike && has_fused_kernel(x) && x.numel() > 0)
+    run_rows(to, x.contiguous(), mask, /*accumulate=*/true);
   else
     to.add_(counter_dropout_reference(x, mask));
 }

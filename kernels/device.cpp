@@ -55,11 +55,20 @@ void load_libtorch_cuda() {
         ::dlerror());
 }
 
+// Beside this library, or in the lib folder of the build tree or installation that it is in.
+fs::path find_kernels() {
+  const fs::path here = folder_of(reinterpret_cast<const void*>(&cuda_problem));
+  for (const char* folder : {"", "../lib", "../../lib"}) {
+    const fs::path library = here / folder / "libbaichuan_cuda.so";
+    if (fs::exists(library)) return library;
+  }
+  return {};
+}
+
 void load_kernels(LoadedCuda& state) {
-  const auto* const in_this_library = reinterpret_cast<const void*>(&cuda_problem);
-  const fs::path library = folder_of(in_this_library) / "libbaichuan_cuda.so";
-  if (!fs::exists(library)) {
-    log::info("no CUDA kernels at {}: LibTorch's operations are used instead", library.string());
+  const fs::path library = find_kernels();
+  if (library.empty()) {
+    log::info("libbaichuan_cuda.so was not built: LibTorch's operations are used in place of our CUDA kernels");
     return;
   }
   void* const plugin = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);

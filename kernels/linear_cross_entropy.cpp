@@ -5,6 +5,7 @@
 #include <torch/torch.h>
 
 #include "kernels/cpu/select.h"
+#include "kernels/cuda_plugin.h"
 
 namespace baichuan {
 namespace {
@@ -33,6 +34,10 @@ void loss_of_rows(
         loss[r] = kernels->cross_entropy(cpu::mutable_row_of(logits, r, vocabulary), vocabulary, label[r],
                                          static_cast<float>(scale), write_gradient);
     });
+    return;
+  }
+  if (const auto* const on_gpu = cuda_kernels_for({&logits})) {
+    on_gpu->cross_entropy(losses, logits, labels, scale, write_gradient);
     return;
   }
   auto log_probabilities = at::log_softmax(logits, -1, logits.scalar_type() == at::kDouble ? at::kDouble : at::kFloat);

@@ -6,6 +6,7 @@
 #include <torch/torch.h>
 
 #include "kernels/cpu/select.h"
+#include "kernels/cuda_plugin.h"
 
 namespace baichuan {
 namespace {
@@ -18,11 +19,16 @@ struct Normalised {
   at::Tensor rstd;  // [rows] float32
 };
 
-// x and weight contiguous, of one of the fused dtypes.
-Normalised forward_rows(const at::Tensor& x, const at::Tensor& weight, double eps, const cpu::RowKernels& kernels) {
+// x and weight contiguous, where there is a fused kernel for them.
+Normalised forward_rows(const at::Tensor& x, const at::Tensor& weight, double eps) {
   const std::int64_t columns = x.size(-1);
   const std::int64_t rows = x.numel() / columns;
   Normalised result{at::empty_like(x), at::empty({rows}, x.options().dtype(at::kFloat))};
+  if (const auto* const on_gpu = cuda_kernels_for({&x, &weight})) {
+    on_gpu->rms_norm(result.y, result.rstd, x, weight, eps);
+    return result;
+  }
+  const cpu::RowKernels& kernels = *cpu::fused_kernels({&x, &weight});
   auto* const rstd = result.rstd.mutable_data_ptr<float>();
   cpu::for_rows(rows, columns, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t r = first; r < last; ++r)
@@ -42,8 +48,7 @@ Gradients backward_rows(const at::Tensor& dy,
                         const at::Tensor& weight,
                         const at::Tensor& rstd,
                         bool wants_x,
-                        bool wants_weight,
-                        const cpu::RowKernels& kernels) {
+                        bool wants_weight) {
   const std::int64_t columns = x.size(-1);
   const std::int64_t rows = x.numel() / columns;
   // The rows are summed in blocks whose number depends on the shape alone, so that threads do not change the sum.
@@ -52,6 +57,13 @@ Gradients backward_rows(const at::Tensor& dy,
   const std::int64_t blocks = (rows + rows_a_block - 1) / rows_a_block;
   Gradients result;
   if (wants_x) result.x = at::empty_like(x);
+  if (const auto* const on_gpu = cuda_kernels_for({&x, &weight})) {
+    if (wants_weight) result.weight = at::empty({columns}, x.options().dtype(at::kFloat));
+    on_gpu->rms_norm_backward(result.x, result.weight, dy, x, weight, rstd);
+    if (wants_weight) result.weight = result.weight.to(weight.scalar_type());
+    return result;
+  }
+  const cpu::RowKernels& kernels = *cpu::fused_kernels({&x, &weight});
   at::Tensor partial;
   if (wants_weight) partial = at::zeros({blocks, columns}, x.options().dtype(at::kFloat));
   cpu::for_rows(blocks, rows_a_block * columns, [&](std::int64_t first, std::int64_t last) {
@@ -74,7 +86,7 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x, const at::Tensor& weight, double eps) {
     const at::Tensor rows = x.contiguous();
     const at::Tensor scale = weight.contiguous();
-    auto result = forward_rows(rows, scale, eps, *cpu::fused_kernels({&rows, &scale}));
+    auto result = forward_rows(rows, scale, eps);
     ctx->save_for_backward({rows, scale, result.rstd});
     return result.y;
   }
@@ -82,8 +94,7 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
   static variable_list backward(AutogradContext* ctx, const variable_list& grads) {
     const auto saved = ctx->get_saved_variables();
     const at::Tensor dy = grads[0].contiguous();
-    auto result = backward_rows(dy, saved[0], saved[1], saved[2], ctx->needs_input_grad(0), ctx->needs_input_grad(1),
-                                *cpu::fused_kernels({&saved[0], &saved[1]}));
+    auto result = backward_rows(dy, saved[0], saved[1], saved[2], ctx->needs_input_grad(0), ctx->needs_input_grad(1));
     return {result.x, result.weight, {}};
   }
 };
@@ -94,11 +105,11 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   TORCH_CHECK_VALUE(x.dim() >= 1 && weight.dim() == 1 && weight.size(0) == x.size(-1),
                     "rms_norm: weight must have the size of x's last dimension, got x ", x.sizes(), " and weight ",
                     weight.sizes());
-  const auto* const kernels = cpu::fused_kernels({&x, &weight});
-  if (kernels == nullptr || x.numel() == 0) return rms_norm_reference(x, weight, eps);
+  const bool fused = cpu::fused_kernels({&x, &weight}) != nullptr || cuda_kernels_for({&x, &weight}) != nullptr;
+  if (!fused || x.numel() == 0) return rms_norm_reference(x, weight, eps);
   if (at::GradMode::is_enabled() && (x.requires_grad() || weight.requires_grad()))
     return RmsNormFunction::apply(x, weight, eps);
-  return forward_rows(x.contiguous(), weight.contiguous(), eps, *kernels).y;
+  return forward_rows(x.contiguous(), weight.contiguous(), eps).y;
 }
 
 at::Tensor rms_norm_reference(const at::Tensor& x, const at::Tensor& weight, double eps) {
