@@ -130,9 +130,15 @@ TEST_F(CommandLineTest, MistakesInARecipeAreNamed) {
   EXPECT_EQ(failure({path}), path + ": 'seed' must be a string, a number, true or false; found {\"a\":1}");
 }
 
-TEST_F(CommandLineTest, ContradictionsAmongFlagsAreNamed) {
+TEST_F(CommandLineTest, AModelIsRequired) {
   EXPECT_EQ(failure({"--output_dir", "o"}), "--model_name_or_path is required: a model directory or a hub id");
+}
+
+TEST_F(CommandLineTest, AnOutputFolderIsRequired) {
   EXPECT_EQ(failure({"--model_name_or_path", "m"}), "--output_dir is required: where checkpoints and results go");
+}
+
+TEST_F(CommandLineTest, SomethingToDoIsRequired) {
   EXPECT_EQ(failure({"--model_name_or_path", "m", "--output_dir", "o"}), "nothing to do: give --do_train or --do_eval");
 }
 
