@@ -1,7 +1,7 @@
 // Loads a model, runs it forward once, and continues a text: continue_text MODEL_DIR "some text"
-#include <torch/torch.h>
-
 #include <cstdio>
+
+#include <torch/torch.h>
 
 #include "data/tokenizer.h"
 #include "infer/generator.h"
