@@ -215,6 +215,21 @@ TEST(CheckpointStore, OneRunAtATimeWritesToADirectory) {
                 "; another one is at work there; wait for it or choose another --output_dir");
 }
 
+TEST(CheckpointStore, RemovesOnlyWhatKilledRunsLeave) {
+  ScratchDirectory out;
+  fs::create_directory(out / ".checkpoint-8.123.0.tmp");
+  fs::create_directory(out / ".checkpoint-4.123.1.old");
+  write_file_atomically(out / ".checkpoint-4.123.1.old/weights", "of the last good one");
+  write_file_atomically(out / ".trainer_state.json.123.4.tmp", "{");
+  for (const char* own : {".notes", ".cache.tmp", ".x.1.tmp", "a.1.2.tmp", ".1.2.tmp"})
+    write_file_atomically(out / own, "the user's");
+  { CheckpointStore store(out.path()); }
+  EXPECT_EQ(hidden_entries(out.path()).size(), 4u);
+  EXPECT_TRUE(fs::exists(out / "a.1.2.tmp"));
+  EXPECT_FALSE(fs::exists(out / ".checkpoint-8.123.0.tmp"));
+  EXPECT_EQ(read_file(out / "checkpoint-4/weights"), "of the last good one");
+}
+
 TEST(CheckpointStore, AFullDiskIsNoticedBeforeTheStart) {
   ScratchDirectory out;
   CheckpointStore store(out.path());

@@ -131,7 +131,7 @@ TEST(TrainingLog, ARowOfTheCheckpointsStepThatCameAfterItIsCutOffToo) {
   EXPECT_EQ(read_rows(out / "trainer_log.jsonl").size(), 3u);
 }
 
-TEST(TrainingLog, ARowTornByAKillIsCutOff) {
+TEST(TrainingLog, ARowTornByAKillIsWrittenAnew) {
   ScratchDirectory out;
   TrainingLog log(out.path(), 6, 2);
   log.start_fresh();
@@ -141,7 +141,29 @@ TEST(TrainingLog, ARowTornByAKillIsCutOff) {
   write_file_atomically(out / "trainer_log.jsonl", rows);
   TrainingLog resumed(out.path(), 6, 2);
   resumed.resume(out / "checkpoint-2");
-  EXPECT_EQ(read_rows(out / "trainer_log.jsonl").size(), 2u);
+  const auto found = read_rows(out / "trainer_log.jsonl");
+  ASSERT_EQ(found.size(), 3u);
+  EXPECT_EQ(found[1]["tokens_per_second"], 123.25) << "rows that were whole stay as they are";
+  EXPECT_EQ(found[2]["eval_loss"], 4.0);
+}
+
+// Somebody resumed from step 2 with other options, then goes back to the first run's step 4.
+TEST(TrainingLog, RowsOfAnotherBranchAreReplaced) {
+  ScratchDirectory out;
+  TrainingLog log(out.path(), 6, 2);
+  log.start_fresh();
+  run_steps(log, out.path(), 1, 4);
+  TrainingLog other(out.path(), 6, 2);
+  other.resume(out / "checkpoint-2");
+  TrainLogRow row = train_row(3);
+  row.loss = 77;
+  other.on_train_log(row);
+  TrainingLog back(out.path(), 6, 2);
+  back.resume(out / "checkpoint-4");
+  const auto found = read_rows(out / "trainer_log.jsonl");
+  ASSERT_EQ(found.size(), 6u);
+  EXPECT_EQ(found[3]["loss"], 1.0 / 3 + 3);
+  EXPECT_EQ(found[5]["eval_loss"], 6.0);
 }
 
 TEST(TrainingLog, InAnotherOutputDirectoryTheRowsAreWrittenAnew) {
