@@ -7,7 +7,8 @@ namespace baichuan {
 namespace {
 
 void require_model(const ModelOptions& model) {
-  if (model.model_name_or_path.empty()) throw UsageError("--model_name_or_path is required: a model directory or a hub id");
+  if (model.model_name_or_path.empty())
+    throw UsageError("--model_name_or_path is required: a model directory or a hub id");
 }
 
 }  // namespace
@@ -32,6 +33,8 @@ void BenchDecodeCommandOptions::add_to(OptionTable& table) {
   table.add("Run", run);
 }
 
-void BenchDecodeCommandOptions::validate(const OptionTable&) { require_model(model); }
+void BenchDecodeCommandOptions::validate(const OptionTable&) {
+  require_model(model);
+}
 
 }  // namespace baichuan

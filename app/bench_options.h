@@ -35,15 +35,19 @@ struct BenchTrainWork {
     field(&O::finetuning_type, {.name = "finetuning_type", .help = "What is trained.", .choices = "lora|full"});
     field(&O::per_device_train_batch_size,
           {.name = "per_device_train_batch_size", .help = "Rows of a step.", .range = {.min = 1}});
-    field(&O::cutoff_len, {.name = "cutoff_len", .help = "Length of every row.", .unit = "tokens", .range = {.min = 2}});
+    field(&O::cutoff_len,
+          {.name = "cutoff_len", .help = "Length of every row.", .unit = "tokens", .range = {.min = 2}});
     field(&O::steps, {.name = "steps", .help = "Steps that are timed.", .range = {.min = 1}});
-    field(&O::discarded_steps, {.name = "discarded_steps", .help = "Steps before them that are not.", .range = {.min = 0}});
+    field(&O::discarded_steps,
+          {.name = "discarded_steps", .help = "Steps before them that are not.", .range = {.min = 0}});
     field(&O::fp16, {.name = "fp16", .help = "Compute in float16."});
     field(&O::bf16, {.name = "bf16", .help = "Compute in bfloat16."});
-    field(&O::input,
-          {.name = "input",
-           .help = "JSON file with batches to take in turn: [{\"ids\": [[…]], \"labels\": [[…]]}, …]; random ids with every "
-                   "position labelled unless given."});
+    field(
+        &O::input,
+        {.name = "input",
+         .help =
+             "JSON file with batches to take in turn: [{\"ids\": [[…]], \"labels\": [[…]]}, …]; random ids with every "
+             "position labelled unless given."});
     field(&O::recompute_layers,
           {.name = "recompute_layers", .help = "Layers whose activations are computed again.", .range = {.min = 0}});
   }

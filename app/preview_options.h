@@ -19,8 +19,9 @@ struct PreviewOptions {
     using O = PreviewOptions;
     field(&O::rows, {.name = "rows", .help = "Rows shown in full.", .range = {.min = 0, .max = 1e9}});
     field(&O::json, {.name = "json", .help = "One JSON object instead of text."});
-    field(&O::compat,
-          {.name = "compat", .help = "2023: the length limits and the tokenising of that year.", .choices = "none|2023"});
+    field(
+        &O::compat,
+        {.name = "compat", .help = "2023: the length limits and the tokenising of that year.", .choices = "none|2023"});
   }
 };
 

@@ -48,8 +48,7 @@ double TrainStep::evaluate(const Batch& batch) {
   torch::NoGradGuard no_grad;
   if (adapter_ != nullptr) adapter_->set_training(false);
   const auto hidden = model_.hidden_states(batch.ids);
-  const auto losses =
-      linear_cross_entropy_rows(hidden, model_.head_weight(), batch.targets);
+  const auto losses = linear_cross_entropy_rows(hidden, model_.head_weight(), batch.targets);
   if (adapter_ != nullptr) adapter_->set_training(true);
   return losses.sum(at::kDouble).item<double>();
 }

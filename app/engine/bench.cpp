@@ -1,10 +1,10 @@
 // `baichuan bench train` and `baichuan bench decode`.
-#include <torch/torch.h>
+#include <algorithm>
+#include <chrono>
 
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <chrono>
+#include <torch/torch.h>
 
 #include "app/assemble_model.h"
 #include "app/bench_options.h"
@@ -31,7 +31,10 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-std::vector<std::int32_t> random_ids(std::int64_t count, std::int64_t vocab_size, std::uint64_t seed, std::uint32_t row) {
+std::vector<std::int32_t> random_ids(std::int64_t count,
+                                     std::int64_t vocab_size,
+                                     std::uint64_t seed,
+                                     std::uint32_t row) {
   std::vector<std::int32_t> ids;
   const PhiloxKey key = philox_key(seed, DrawPurpose::kSampling);
   for (std::int64_t i = 0; i < count; ++i)
@@ -89,15 +92,18 @@ int run_bench_train(const BenchTrainCommandOptions& options, const OptionTable&)
   std::optional<LoraAdapter> adapter;
   if (!full) adapter = LoraAdapter::attach(*model, options.lora, seed);
   std::vector<std::pair<std::string, at::Tensor>> trained;
-  if (adapter) trained = adapter->parameters();
-  else for (const auto& named : model->named_parameters()) trained.emplace_back(named.key(), named.value());
+  if (adapter)
+    trained = adapter->parameters();
+  else
+    for (const auto& named : model->named_parameters()) trained.emplace_back(named.key(), named.value());
   model->set_recompute_layers(work.recompute_layers);
   Optimizer optimizer(trained, {});
   TrainStepSettings settings;
   settings.seed = seed;
   settings.scale_loss = work.fp16;
   TrainStep step(*model, adapter ? &*adapter : nullptr, optimizer, settings);
-  const auto batches = work.input ? batches_of_file(*work.input, *model) : std::vector{random_batch(work, *model, seed)};
+  const auto batches =
+      work.input ? batches_of_file(*work.input, *model) : std::vector{random_batch(work, *model, seed)};
   std::vector<double> rates;
   double first_loss = 0;
   for (std::int64_t i = 0; i < work.discarded_steps + work.steps; ++i) {
@@ -124,7 +130,8 @@ int run_bench_decode(const BenchDecodeCommandOptions& options, const OptionTable
   const auto assembled = assemble_model(options.model);
   auto& model = *assembled.model;
   const auto& work = options.work;
-  const auto prompt = random_ids(work.prompt_tokens, model.config().vocab_size, static_cast<std::uint64_t>(options.run.seed), 0);
+  const auto prompt =
+      random_ids(work.prompt_tokens, model.config().vocab_size, static_cast<std::uint64_t>(options.run.seed), 0);
   KvCache cache(model.config(), 1, work.prompt_tokens + work.new_tokens,
                 at::TensorOptions().dtype(model.compute_dtype()).device(model.device()));
   const auto next_of = [&](const at::Tensor& ids) {
@@ -142,7 +149,8 @@ int run_bench_decode(const BenchDecodeCommandOptions& options, const OptionTable
   const double done = seconds_now();
   OrderedJson report;
   report["prefill_tokens_per_second"] = static_cast<double>(work.prompt_tokens) / (prefilled - began);
-  report["decode_tokens_per_second"] = static_cast<double>(std::max<std::int64_t>(work.new_tokens - 1, 1)) / (done - prefilled);
+  report["decode_tokens_per_second"] =
+      static_cast<double>(std::max<std::int64_t>(work.new_tokens - 1, 1)) / (done - prefilled);
   report["peak_memory_bytes"] = peak_memory_bytes().value_or(0);
   print_report(report, options.report.json);
   return 0;

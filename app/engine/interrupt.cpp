@@ -44,7 +44,9 @@ const std::atomic<int>& interrupt_signal() {
   return received;
 }
 
-void clear_interrupt() { received = 0; }
+void clear_interrupt() {
+  received = 0;
+}
 
 int interrupt_exit_status(int signal) {
   return 128 + signal;

@@ -81,7 +81,9 @@ std::shared_ptr<BaichuanForCausalLM> load_base(const TrainCommandOptions& o, con
   return model;
 }
 
-std::optional<LoraAdapter> attach_adapter(const TrainCommandOptions& o, const OptionTable& table, BaichuanForCausalLM& model) {
+std::optional<LoraAdapter> attach_adapter(const TrainCommandOptions& o,
+                                          const OptionTable& table,
+                                          BaichuanForCausalLM& model) {
   const auto seed = static_cast<std::uint64_t>(o.run.seed);
   if (o.finetuning.finetuning_type != "lora") {
     if (o.model.adapter_name_or_path)

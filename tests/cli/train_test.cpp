@@ -1,11 +1,11 @@
 // `baichuan train` as a user runs it: the README's command lines, wrong ones, signals, kills and resuming.
-#include <gtest/gtest.h>
-
-#include <csignal>
 #include <chrono>
+#include <csignal>
 #include <fstream>
-#include <sys/wait.h>
 #include <thread>
+
+#include <gtest/gtest.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/files.h"
@@ -24,19 +24,49 @@ class TrainCommand : public testing::Test {
     write_tiny_checkpoint(directory_ / "model", 512);
     Json rows = Json::array();
     for (int i = 0; i < 40; ++i)
-      rows.push_back({{"instruction", "Say the number."}, {"input", std::to_string(i)}, {"output", "Number " + std::to_string(i) + "."}});
+      rows.push_back({{"instruction", "Say the number."},
+                      {"input", std::to_string(i)},
+                      {"output", "Number " + std::to_string(i) + "."}});
     write_json_file(directory_ / "rows.json", rows);
     setup_.environment["XDG_CACHE_HOME"] = (directory_ / "cache").string();
   }
   void TearDown() override { remove_quietly(directory_); }
 
   std::vector<std::string> command(const std::string& output, const std::vector<std::string>& more = {}) {
-    std::vector<std::string> words{"train", "--stage", "sft", "--do_train", "--model_name_or_path", (directory_ / "model").string(),
-                                   "--dataset", (directory_ / "rows.json").string(), "--template", "baichuan", "--finetuning_type",
-                                   "lora", "--output_dir", (directory_ / output).string(), "--per_device_train_batch_size", "2",
-                                   "--gradient_accumulation_steps", "2", "--learning_rate", "1e-3", "--num_train_epochs", "6",
-                                   "--logging_steps", "2", "--save_steps", "5", "--device", "cpu", "--val_size", "4",
-                                   "--evaluation_strategy", "steps", "--eval_steps", "5"};
+    std::vector<std::string> words{"train",
+                                   "--stage",
+                                   "sft",
+                                   "--do_train",
+                                   "--model_name_or_path",
+                                   (directory_ / "model").string(),
+                                   "--dataset",
+                                   (directory_ / "rows.json").string(),
+                                   "--template",
+                                   "baichuan",
+                                   "--finetuning_type",
+                                   "lora",
+                                   "--output_dir",
+                                   (directory_ / output).string(),
+                                   "--per_device_train_batch_size",
+                                   "2",
+                                   "--gradient_accumulation_steps",
+                                   "2",
+                                   "--learning_rate",
+                                   "1e-3",
+                                   "--num_train_epochs",
+                                   "6",
+                                   "--logging_steps",
+                                   "2",
+                                   "--save_steps",
+                                   "5",
+                                   "--device",
+                                   "cpu",
+                                   "--val_size",
+                                   "4",
+                                   "--evaluation_strategy",
+                                   "steps",
+                                   "--eval_steps",
+                                   "5"};
     words.insert(words.end(), more.begin(), more.end());
     return words;
   }
@@ -46,7 +76,10 @@ class TrainCommand : public testing::Test {
   }
 
   // Starts the command, waits for `file` to appear in its output, sends `signal`; the wait status.
-  int train_and_signal(const std::string& output, const std::string& file, int signal, const std::vector<std::string>& more = {}) {
+  int train_and_signal(const std::string& output,
+                       const std::string& file,
+                       int signal,
+                       const std::vector<std::string>& more = {}) {
     const auto words = command(output, more);
     const pid_t child = ::fork();
     if (child == 0) {
@@ -59,7 +92,8 @@ class TrainCommand : public testing::Test {
       ::_exit(127);
     }
     const auto wanted = directory_ / output / file;
-    for (int i = 0; i < 6000 && !std::filesystem::exists(wanted); ++i) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    for (int i = 0; i < 6000 && !std::filesystem::exists(wanted); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
     ::kill(child, signal);
     int status = 0;
     ::waitpid(child, &status, 0);
@@ -67,7 +101,8 @@ class TrainCommand : public testing::Test {
   }
 
   void expect_same_adapter(const std::string& a, const std::string& b) {
-    EXPECT_EQ(read_file(directory_ / a / "adapter_model.safetensors"), read_file(directory_ / b / "adapter_model.safetensors"));
+    EXPECT_EQ(read_file(directory_ / a / "adapter_model.safetensors"),
+              read_file(directory_ / b / "adapter_model.safetensors"));
   }
 
   std::filesystem::path directory_;
@@ -81,11 +116,12 @@ TEST_F(TrainCommand, TrainsAndLeavesAnAdapterThatChatAndExportTake) {
   const auto model = (directory_ / "model").string();
   const auto adapter = (directory_ / "out").string();
   const auto merged = (directory_ / "merged").string();
-  const auto exported = run_baichuan({"export", "--model_name_or_path", model, "--adapter_name_or_path", adapter, "--output_dir",
-                                      merged, "--verify"},
-                                     setup_);
+  const auto exported = run_baichuan(
+      {"export", "--model_name_or_path", model, "--adapter_name_or_path", adapter, "--output_dir", merged, "--verify"},
+      setup_);
   ASSERT_EQ(exported.status, 0) << exported.err;
-  const std::vector<std::string> question{"--message", "Say the number.", "--do_sample", "false", "--max_new_tokens", "8"};
+  const std::vector<std::string> question{"--message", "Say the number.",  "--do_sample",
+                                          "false",     "--max_new_tokens", "8"};
   std::vector<std::string> with_adapter{"chat", "--model_name_or_path", model, "--adapter_name_or_path", adapter};
   std::vector<std::string> with_merged{"chat", "--model_name_or_path", merged};
   with_adapter.insert(with_adapter.end(), question.begin(), question.end());
@@ -131,10 +167,14 @@ TEST_F(TrainCommand, WrongUsageEndsWith2AndWrongInputWith1InOneLine) {
     std::vector<std::string> words;
     int status;
   };
-  const Case cases[] = {{{"--learnig_rate", "1"}, 2},      {{"--fp16", "--bf16"}, 2},
-                        {{"--lora_target", "q_proj"}, 2},  {{"--optim", "sgd"}, 2},
-                        {{" "}, 2},                        {{"--evaluation_strategy", "steps", "--val_size", "0"}, 2},
-                        {{"--dataset", "nothing"}, 1},     {{"--model_name_or_path", "/nothing"}, 1}};
+  const Case cases[] = {{{"--learnig_rate", "1"}, 2},
+                        {{"--fp16", "--bf16"}, 2},
+                        {{"--lora_target", "q_proj"}, 2},
+                        {{"--optim", "sgd"}, 2},
+                        {{" "}, 2},
+                        {{"--evaluation_strategy", "steps", "--val_size", "0"}, 2},
+                        {{"--dataset", "nothing"}, 1},
+                        {{"--model_name_or_path", "/nothing"}, 1}};
   for (const auto& [words, status] : cases) {
     const auto run = train("wrong", words);
     EXPECT_EQ(run.status, status) << words.front() << ": " << run.err;
@@ -186,14 +226,24 @@ class ReadmeCommand : public TrainCommand, public testing::WithParamInterface<in
     if (!std::filesystem::exists(BAICHUAN_SHARED_DATA "/alpaca_en_demo.json")) GTEST_SKIP() << "needs ../shared/data";
     hub_ = directory_ / "hub";
     const auto snapshot = hub_ / "models--baichuan-inc--Baichuan-13B-Base" / "snapshots" / "1";
-    const Json shape = {{"architectures", {"BaichuanForCausalLM"}}, {"model_type", "baichuan"}, {"vocab_size", 64000},
-                        {"hidden_size", 40}, {"intermediate_size", 56}, {"num_hidden_layers", 2}, {"num_attention_heads", 5},
-                        {"model_max_length", 4096}, {"rms_norm_eps", 1e-6}, {"initializer_range", 0.02}, {"hidden_act", "silu"},
-                        {"pad_token_id", 0}, {"bos_token_id", 1}, {"eos_token_id", 2}};
+    const Json shape = {{"architectures", {"BaichuanForCausalLM"}},
+                        {"model_type", "baichuan"},
+                        {"vocab_size", 64000},
+                        {"hidden_size", 40},
+                        {"intermediate_size", 56},
+                        {"num_hidden_layers", 2},
+                        {"num_attention_heads", 5},
+                        {"model_max_length", 4096},
+                        {"rms_norm_eps", 1e-6},
+                        {"initializer_range", 0.02},
+                        {"hidden_act", "silu"},
+                        {"pad_token_id", 0},
+                        {"bos_token_id", 1},
+                        {"eos_token_id", 2}};
     write_json_file(directory_ / "shape.json", shape);
     const auto made = run_baichuan({"init", "--config", (directory_ / "shape.json").string(), "--tokenizer",
-                                    BAICHUAN_SHARED_DATA "/baichuan_tokenizer/tokenizer.model", "--output_dir", snapshot.string(),
-                                    "--dtype", "bf16"},
+                                    BAICHUAN_SHARED_DATA "/baichuan_tokenizer/tokenizer.model", "--output_dir",
+                                    snapshot.string(), "--dtype", "bf16"},
                                    setup_);
     ASSERT_EQ(made.status, 0) << made.err;
     std::filesystem::create_directories(snapshot.parent_path().parent_path() / "refs");
@@ -204,16 +254,27 @@ class ReadmeCommand : public TrainCommand, public testing::WithParamInterface<in
       rows.erase(rows.begin() + 40, rows.end());
       write_json_file(directory_ / "data" / (language + ".json"), rows);
     }
-    write_json_file(directory_ / "data" / "dataset_info.json",
-                    Json{{"alpaca_gpt4_en", {{"file_name", "en.json"}}}, {"alpaca_gpt4_zh", {{"file_name", "zh.json"}}}});
-    write_json_file(directory_ / "deepspeed.json",
-                    Json{{"train_micro_batch_size_per_gpu", "auto"}, {"gradient_accumulation_steps", "auto"},
-                         {"gradient_clipping", "auto"}, {"zero_allow_untested_optimizer", true},
-                         {"fp16", {{"enabled", "auto"}, {"loss_scale", 0}, {"initial_scale_power", 16},
-                                   {"loss_scale_window", 1000}, {"hysteresis", 2}, {"min_loss_scale", 1}}},
-                         {"zero_optimization", {{"stage", 2}, {"allgather_partitions", true}, {"allgather_bucket_size", 5e8},
-                                                {"overlap_comm", false}, {"reduce_scatter", true}, {"reduce_bucket_size", 5e8},
-                                                {"contiguous_gradients", true}}}});
+    write_json_file(directory_ / "data" / "dataset_info.json", Json{{"alpaca_gpt4_en", {{"file_name", "en.json"}}},
+                                                                    {"alpaca_gpt4_zh", {{"file_name", "zh.json"}}}});
+    write_json_file(directory_ / "deepspeed.json", Json{{"train_micro_batch_size_per_gpu", "auto"},
+                                                        {"gradient_accumulation_steps", "auto"},
+                                                        {"gradient_clipping", "auto"},
+                                                        {"zero_allow_untested_optimizer", true},
+                                                        {"fp16",
+                                                         {{"enabled", "auto"},
+                                                          {"loss_scale", 0},
+                                                          {"initial_scale_power", 16},
+                                                          {"loss_scale_window", 1000},
+                                                          {"hysteresis", 2},
+                                                          {"min_loss_scale", 1}}},
+                                                        {"zero_optimization",
+                                                         {{"stage", 2},
+                                                          {"allgather_partitions", true},
+                                                          {"allgather_bucket_size", 5e8},
+                                                          {"overlap_comm", false},
+                                                          {"reduce_scatter", true},
+                                                          {"reduce_bucket_size", 5e8},
+                                                          {"contiguous_gradients", true}}}});
     setup_.environment["HF_HUB_CACHE"] = hub_.string();
     previous_ = std::filesystem::current_path();
     std::filesystem::current_path(directory_);
