@@ -71,7 +71,7 @@ install(
 install(FILES ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/THIRD_PARTY_NOTICES.md
         DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
-string(REPLACE "@PACKAGE_PREFIX_DIR@" "\${PACKAGE_PREFIX_DIR}" baichuan_config_torch_dir "${installed_torch_dir}")
+string(REPLACE "@PACKAGE_PREFIX_DIR@" "\${baichuan_PREFIX}" baichuan_config_torch_dir "${installed_torch_dir}")
 configure_package_config_file(cmake/baichuanConfig.cmake.in ${PROJECT_BINARY_DIR}/baichuanConfig.cmake
                               INSTALL_DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/baichuan NO_SET_AND_CHECK_MACRO)
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/baichuanConfigVersion.cmake COMPATIBILITY SameMinorVersion)
