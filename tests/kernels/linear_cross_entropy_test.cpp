@@ -45,7 +45,7 @@ TEST_P(LinearCrossEntropy, LossAndGradientsMatchTheFloat64Reference) {
   }
 }
 
-// 128 MiB of logits hold 512 rows of 65,536 float32: 700 rows take two chunks (in 16 bits one).
+// A chunk holds 512 rows of 65,536 logits: 700 rows take two.
 TEST_P(LinearCrossEntropy, ChunksAddUpToTheWhole) {
   torch::manual_seed(31);
   const auto hidden = random_values({700, 8}, dtype()).requires_grad_();
