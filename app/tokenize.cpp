@@ -10,7 +10,7 @@
 #include "core/json.h"
 #include "core/log.h"
 #include "data/chat_template.h"
-#include "data/text_normalizer.h"
+#include "data/utf8.h"
 
 namespace baichuan {
 

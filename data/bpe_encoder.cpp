@@ -6,9 +6,6 @@
 
 #include <fmt/format.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 #include "core/error.h"
 
 namespace baichuan {
@@ -30,6 +27,9 @@ std::vector<SymbolMatcher::Symbol> user_defined_symbols(const SentencePieceModel
   return symbols;
 }
 
+// Words up to this length are merged by merge_short_word().
+constexpr std::size_t kShortWordBytes = 96;
+
 // Best merge first: the higher score, then the one further left.
 struct Worse {
   bool operator()(const BpeEncoder::Workspace::Merge& a, const BpeEncoder::Workspace::Merge& b) const {
@@ -38,6 +38,24 @@ struct Worse {
 };
 
 }  // namespace
+
+const WordCache::Entry* WordCache::find(const ShortKey& word, uint64_t hash) {
+  Entry* const set = &entries_[(hash % kSets) * kWays];
+  for (std::size_t way = 0; way < kWays; ++way) {
+    if (set[way].word != word) continue;
+    if (way > 0) std::swap(set[way], set[way - 1]);  // words in use move to the front
+    return &set[way > 0 ? way - 1 : 0];
+  }
+  return nullptr;
+}
+
+void WordCache::insert(const ShortKey& word, uint64_t hash, std::span<const int32_t> ids) {
+  if (ids.size() > kMaxIds) return;
+  Entry& entry = entries_[(hash % kSets) * kWays + kWays - 1];
+  entry.word = word;
+  entry.count = static_cast<int32_t>(ids.size());
+  std::copy(ids.begin(), ids.end(), entry.ids);
+}
 
 bool is_control_like(std::string_view piece) {
   constexpr std::string_view kReserved = "<reserved_";
@@ -56,7 +74,8 @@ BpeEncoder::BpeEncoder(const SentencePieceModel& model, ControlPieces control, c
         "{}: expected a byte-pair vocabulary as Baichuan's; found SentencePiece model type {} (1 unigram, 2 BPE, "
         "3 word, 4 character){}; use the tokenizer.model of a Baichuan model",
         origin, model.model_type, model.model_type == SentencePieceModel::kBpe ? " with unused or suffix pieces" : "");
-  table_.assign(std::bit_ceil(model.pieces.size() * 2 + 1), -1);
+  tags_.resize(std::bit_ceil(model.pieces.size() * 2 + 1));
+  slots_.resize(tags_.size());
   std::fill(std::begin(first_byte_id_), std::end(first_byte_id_), -1);
   for (std::size_t i = 0; i < model.pieces.size(); ++i) {
     const Piece& piece = model.pieces[i];
@@ -67,50 +86,76 @@ BpeEncoder::BpeEncoder(const SentencePieceModel& model, ControlPieces control, c
     if (!is_text_piece(piece.type)) continue;
     if (control == ControlPieces::kPlainText && is_control_like(piece.text)) continue;
     if (piece.text.find(kSpaceSymbol, 1) != std::string_view::npos) cut_at_spaces_ = false;
-    std::size_t slot = XXH3_64bits(piece.text.data(), piece.text.size()) & (table_.size() - 1);
-    while (table_[slot] >= 0) slot = (slot + 1) & (table_.size() - 1);
-    table_[slot] = id;
+    add_piece(piece.text, id);
   }
+  for (unsigned byte = 0; byte < cuts_at_.size(); ++byte)
+    cuts_at_[byte] = symbols_.any_starts_with(static_cast<unsigned char>(byte));
+  if (cut_at_spaces_) cuts_at_[static_cast<unsigned char>(kSpaceSymbol.front())] = true;
   const auto* const missing = std::find(std::begin(first_byte_id_), std::end(first_byte_id_), -1);
   if (model.byte_fallback && missing != std::end(first_byte_id_))
     throw DataError("{}: expected a piece for every byte; found none for 0x{:02X}; copy tokenizer.model again", origin,
                     missing - std::begin(first_byte_id_));
 }
 
-int32_t BpeEncoder::find(std::string_view piece) const {
-  std::size_t slot = XXH3_64bits(piece.data(), piece.size()) & (table_.size() - 1);
-  while (table_[slot] >= 0) {
-    const int32_t id = table_[slot];
-    if (model_.pieces[static_cast<std::size_t>(id)].text == piece) return id;
-    slot = (slot + 1) & (table_.size() - 1);
+void BpeEncoder::add_piece(std::string_view text, int32_t id) {
+  longest_piece_ = std::max(longest_piece_, text.size());
+  if (text.size() > ShortKey::kMaxBytes) {
+    long_pieces_.emplace(text, id);
+    return;
   }
+  const ShortKey key = ShortKey::from(text);
+  const uint64_t hash = key.hash();
+  std::size_t slot = hash & (tags_.size() - 1);
+  while (tags_[slot] != 0) slot = (slot + 1) & (tags_.size() - 1);
+  tags_[slot] = tag_of(hash);
+  slots_[slot] = {key, id};
+}
+
+int32_t BpeEncoder::find_padded(std::string_view text) const {
+  if (text.size() > ShortKey::kMaxBytes) {
+    if (text.size() > longest_piece_) return -1;
+    const auto found = long_pieces_.find(text);
+    return found == long_pieces_.end() ? -1 : found->second;
+  }
+  const ShortKey key = ShortKey::from_padded(text.data(), text.size());
+  const uint64_t hash = key.hash();
+  const uint8_t tag = tag_of(hash);
+  for (std::size_t slot = hash & (tags_.size() - 1); tags_[slot] != 0; slot = (slot + 1) & (tags_.size() - 1))
+    if (tags_[slot] == tag && slots_[slot].piece == key) return slots_[slot].id;
   return -1;
 }
 
 void BpeEncoder::append(std::string_view text, bool at_start, Workspace& workspace, std::vector<int32_t>& ids) const {
   const std::size_t first = ids.size();
-  workspace.normalized.clear();
-  normalizer_.append_normalized(text, at_start, workspace.normalized);
-  const std::string_view all = workspace.normalized;
+  std::string& normalized = workspace.normalized;
+  normalized.clear();
+  normalizer_.append_normalized(text, at_start, normalized);
+  normalized.append(ShortKey::kPadding, '\0');
+  const std::string_view all(normalized.data(), normalized.size() - ShortKey::kPadding);
   std::size_t begin = 0;
   std::size_t at = 0;
-  const auto flush = [&](std::size_t end) {
-    if (end > begin) append_word(all.substr(begin, end - begin), workspace, ids);
-    begin = end;
+  const auto flush = [&] {
+    if (at > begin) append_word(all.substr(begin, at - begin), workspace, ids);
+    begin = at;
   };
   while (at < all.size()) {
+    const auto byte = static_cast<unsigned char>(all[at]);
+    if (!cuts_at_[byte]) {
+      ++at;
+      continue;
+    }
     const std::string_view rest = all.substr(at);
     if (const auto* const symbol = symbols_.match(rest)) {
-      flush(at);
+      flush();
       ids.push_back(symbol->id);
       at += symbol->text.size();
       begin = at;
       continue;
     }
-    if (cut_at_spaces_ && at > begin && rest.starts_with(kSpaceSymbol)) flush(at);
-    at += std::max<std::size_t>(1, utf8_character_length(rest));
+    if (cut_at_spaces_ && rest.starts_with(kSpaceSymbol)) flush();
+    ++at;
   }
-  flush(at);
+  flush();
   if (model_.byte_fallback) return;
   // Without byte pieces a run of unknown characters is one unknown id.
   const auto both_unknown = [this](int32_t a, int32_t b) { return a == unknown_id_ && b == unknown_id_; };
@@ -118,22 +163,66 @@ void BpeEncoder::append(std::string_view text, bool at_start, Workspace& workspa
 }
 
 void BpeEncoder::append_word(std::string_view word, Workspace& workspace, std::vector<int32_t>& ids) const {
-  if (workspace.cache == nullptr || word.size() > WordCache::kMaxBytes) return merge_word(word, workspace, ids);
-  const uint64_t hash = XXH3_64bits(word.data(), word.size());
-  WordCache::Entry& entry = workspace.cache->at(hash);
-  if (entry.hash == hash && std::string_view(entry.word, entry.bytes) == word) {
-    ids.insert(ids.end(), entry.ids, entry.ids + entry.count);
+  if (workspace.cache == nullptr || word.size() > ShortKey::kMaxBytes) return merge_word(word, workspace, ids);
+  const ShortKey key = ShortKey::from_padded(word.data(), word.size());
+  const uint64_t hash = key.hash();
+  if (const auto* const known = workspace.cache->find(key, hash)) {
+    ids.insert(ids.end(), known->ids, known->ids + known->count);
     return;
   }
   const std::size_t first = ids.size();
   merge_word(word, workspace, ids);
-  const std::size_t count = ids.size() - first;
-  if (count > WordCache::kMaxIds) return;
-  entry.hash = hash;
-  entry.bytes = static_cast<uint8_t>(word.size());
-  entry.count = static_cast<uint8_t>(count);
-  std::memcpy(entry.word, word.data(), word.size());
-  std::copy(ids.begin() + static_cast<std::ptrdiff_t>(first), ids.end(), entry.ids);
+  workspace.cache->insert(key, hash, std::span(ids).subspan(first));
+}
+
+void BpeEncoder::merge_word(std::string_view word, Workspace& workspace, std::vector<int32_t>& ids) const {
+  if (word.size() <= kShortWordBytes)
+    merge_short_word(word, ids);
+  else
+    merge_long_word(word, workspace, ids);
+}
+
+// Few symbols: looking through all pairs for the best beats any clever order.
+void BpeEncoder::merge_short_word(std::string_view word, std::vector<int32_t>& ids) const {
+  struct Pair {
+    float score;
+    int32_t id;
+  };
+  constexpr int32_t kUnlooked = -2;  // a single character whose id nobody has asked for
+  std::array<uint8_t, kShortWordBytes + 1> begins;
+  std::array<int32_t, kShortWordBytes> symbols;
+  std::array<Pair, kShortWordBytes> pairs;  // of a symbol with the next
+  std::size_t count = 0;
+  std::size_t at = 0;
+  for (; at < word.size(); at += std::max<std::size_t>(1, utf8_character_length(word.substr(at)))) {
+    begins[count] = static_cast<uint8_t>(at);
+    symbols[count++] = kUnlooked;
+  }
+  begins[count] = static_cast<uint8_t>(word.size());
+  const auto look_up = [&](std::size_t i) {
+    const int32_t id = find_padded(word.substr(begins[i], begins[i + 2] - begins[i]));
+    pairs[i] = {id < 0 ? 0 : model_.pieces[static_cast<std::size_t>(id)].score, id};
+  };
+  for (std::size_t i = 0; i + 1 < count; ++i) look_up(i);
+  while (count > 1) {
+    std::size_t best = count;
+    for (std::size_t i = 0; i + 1 < count; ++i)
+      if (pairs[i].id >= 0 && (best == count || pairs[i].score > pairs[best].score)) best = i;
+    if (best == count) break;
+    symbols[best] = pairs[best].id;
+    for (std::size_t i = best + 1; i < count; ++i) {
+      begins[i] = begins[i + 1];
+      symbols[i] = symbols[std::min(i + 1, count - 1)];
+      pairs[i - 1] = pairs[i];
+    }
+    --count;
+    if (best > 0) look_up(best - 1);
+    if (best + 1 < count) look_up(best);
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string_view symbol = word.substr(begins[i], begins[i + 1] - begins[i]);
+    append_symbol(symbol, symbols[i] == kUnlooked ? find_padded(symbol) : symbols[i], ids);
+  }
 }
 
 // Looks whether two neighbouring symbols make a piece, and if so notes the merge.
@@ -141,13 +230,13 @@ void BpeEncoder::propose(std::string_view word, int32_t left, int32_t right, Wor
   if (left < 0 || right < 0) return;
   const auto& a = workspace.symbols[static_cast<std::size_t>(left)];
   const auto& b = workspace.symbols[static_cast<std::size_t>(right)];
-  const int32_t id = find(word.substr(a.begin, a.bytes + b.bytes));
+  const int32_t id = find_padded(word.substr(a.begin, a.bytes + b.bytes));
   if (id < 0) return;
   workspace.merges.push_back({model_.pieces[static_cast<std::size_t>(id)].score, left, right, id, a.bytes + b.bytes});
   std::push_heap(workspace.merges.begin(), workspace.merges.end(), Worse());
 }
 
-void BpeEncoder::merge_word(std::string_view word, Workspace& workspace, std::vector<int32_t>& ids) const {
+void BpeEncoder::merge_long_word(std::string_view word, Workspace& workspace, std::vector<int32_t>& ids) const {
   auto& symbols = workspace.symbols;
   auto& merges = workspace.merges;
   symbols.clear();
@@ -155,8 +244,8 @@ void BpeEncoder::merge_word(std::string_view word, Workspace& workspace, std::ve
   for (std::size_t at = 0; at < word.size();) {
     const std::size_t bytes = std::max<std::size_t>(1, utf8_character_length(word.substr(at)));
     const auto index = static_cast<int32_t>(symbols.size());
-    symbols.push_back(
-        {static_cast<uint32_t>(at), static_cast<uint32_t>(bytes), index - 1, index + 1, find(word.substr(at, bytes))});
+    symbols.push_back({static_cast<uint32_t>(at), static_cast<uint32_t>(bytes), index - 1, index + 1,
+                       find_padded(word.substr(at, bytes))});
     at += bytes;
   }
   symbols.back().next = -1;
@@ -180,19 +269,18 @@ void BpeEncoder::merge_word(std::string_view word, Workspace& workspace, std::ve
   }
   for (int32_t i = 0; i >= 0; i = symbols[static_cast<std::size_t>(i)].next) {
     const auto& symbol = symbols[static_cast<std::size_t>(i)];
-    if (symbol.id >= 0)
-      ids.push_back(symbol.id);
-    else
-      append_unknown(word.substr(symbol.begin, symbol.bytes), ids);
+    append_symbol(word.substr(symbol.begin, symbol.bytes), symbol.id, ids);
   }
 }
 
-void BpeEncoder::append_unknown(std::string_view character, std::vector<int32_t>& ids) const {
-  if (!model_.byte_fallback) {
+// A character without a piece becomes its bytes, or the unknown id where there are no byte pieces.
+void BpeEncoder::append_symbol(std::string_view symbol, int32_t id, std::vector<int32_t>& ids) const {
+  if (id >= 0)
+    ids.push_back(id);
+  else if (!model_.byte_fallback)
     ids.push_back(unknown_id_);
-    return;
-  }
-  for (const char byte : character) ids.push_back(first_byte_id_[static_cast<unsigned char>(byte)]);
+  else
+    for (const char byte : symbol) ids.push_back(first_byte_id_[static_cast<unsigned char>(byte)]);
 }
 
 }  // namespace baichuan

@@ -9,36 +9,40 @@
 // by itself; words that come again are looked up. Where the vocabulary has inner spaces, texts are not cut at spaces.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "data/sentencepiece_model.h"
+#include "data/short_key.h"
 #include "data/text_normalizer.h"
 
 namespace baichuan {
 
-// Ids of words met before. Direct mapped and of fixed size, so that no text can make it grow.
+// Ids of short words met before: a few places for each hash, the longest unused given up first. Of fixed size, so
+// that no text can make it grow.
 class WordCache {
  public:
-  static constexpr std::size_t kMaxBytes = 31;
-  static constexpr std::size_t kMaxIds = 8;
+  static constexpr std::size_t kMaxIds = 3;
 
   struct Entry {
-    uint64_t hash = 0;
-    uint8_t bytes = 0;
-    uint8_t count = 0;
-    char word[kMaxBytes] = {};
+    ShortKey word;  // a length of 0 is no word
+    int32_t count = 0;
     int32_t ids[kMaxIds] = {};
   };
 
-  WordCache() : entries_(kEntries) {}
-  Entry& at(uint64_t hash) { return entries_[hash % kEntries]; }
+  WordCache() : entries_(kSets * kWays) {}
+  const Entry* find(const ShortKey& word, uint64_t hash);
+  void insert(const ShortKey& word, uint64_t hash, std::span<const int32_t> ids);
 
  private:
-  static constexpr std::size_t kEntries = std::size_t{1} << 15;
+  static constexpr std::size_t kWays = 4;
+  static constexpr std::size_t kSets = std::size_t{1} << 14;
   std::vector<Entry> entries_;
 };
 
@@ -72,20 +76,35 @@ class BpeEncoder {
   // Appends the ids of `text`. At the start of a string the dummy space is added, even before an empty text.
   void append(std::string_view text, bool at_start, Workspace& workspace, std::vector<int32_t>& ids) const;
 
-  // -1 when there is no such ordinary or user-defined piece.
-  int32_t find(std::string_view piece) const;
-
  private:
+  struct Slot {
+    ShortKey piece;
+    int32_t id = -1;
+  };
+
+  static uint8_t tag_of(uint64_t hash) { return static_cast<uint8_t>((hash >> 56) | 1); }
+  void add_piece(std::string_view text, int32_t id);
+  // The id of an ordinary or user-defined piece, -1 when there is none. ShortKey::kPadding bytes of `text` are
+  // readable.
+  int32_t find_padded(std::string_view text) const;
   void append_word(std::string_view word, Workspace& workspace, std::vector<int32_t>& ids) const;
   void merge_word(std::string_view word, Workspace& workspace, std::vector<int32_t>& ids) const;
+  void merge_short_word(std::string_view word, std::vector<int32_t>& ids) const;
+  void merge_long_word(std::string_view word, Workspace& workspace, std::vector<int32_t>& ids) const;
   void propose(std::string_view word, int32_t left, int32_t right, Workspace& workspace) const;
-  void append_unknown(std::string_view character, std::vector<int32_t>& ids) const;
+  void append_symbol(std::string_view symbol, int32_t id, std::vector<int32_t>& ids) const;
 
   const SentencePieceModel& model_;
-  std::vector<int32_t> table_;  // open addressing by hash of the piece; -1 is empty
+  // Pieces of at most ShortKey::kMaxBytes by open addressing. Most look-ups find nothing and end at a tag, of which
+  // the whole table fits into the cache of a core.
+  std::vector<uint8_t> tags_;  // 0: free
+  std::vector<Slot> slots_;
+  std::unordered_map<std::string_view, int32_t> long_pieces_;
+  std::size_t longest_piece_ = 0;
   SymbolMatcher symbols_;
   TextNormalizer normalizer_;
   bool cut_at_spaces_ = true;
+  std::array<bool, 256> cuts_at_ = {};  // a user-defined symbol or a word may begin with this byte
   int32_t unknown_id_ = 0;
   int32_t first_byte_id_[256] = {};
 };

@@ -26,36 +26,7 @@ constexpr uint32_t value_of(uint32_t unit) {
   return unit & 0x7fffffffU;
 }
 
-bool is_trail(char byte) {
-  return (static_cast<unsigned char>(byte) & 0xc0) == 0x80;
-}
-
 }  // namespace
-
-std::size_t utf8_character_length(std::string_view text) {
-  const auto first = static_cast<unsigned char>(text.front());
-  if (first < 0x80) return 1;
-  const std::size_t length = first >= 0xf0 ? 4 : first >= 0xe0 ? 3 : first >= 0xc0 ? 2 : 0;
-  if (length == 0 || first > 0xf4 || text.size() < length) return 0;
-  uint32_t code = first & (0xffU >> (length + 1));
-  for (std::size_t i = 1; i < length; ++i) {
-    if (!is_trail(text[i])) return 0;
-    code = (code << 6) | (static_cast<unsigned char>(text[i]) & 0x3fU);
-  }
-  constexpr uint32_t kSmallest[] = {0, 0, 0x80, 0x800, 0x10000};
-  const bool surrogate = code >= 0xd800 && code < 0xe000;
-  return code < kSmallest[length] || code > 0x10ffff || surrogate ? 0 : length;
-}
-
-std::size_t find_invalid_utf8(std::string_view text) {
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const std::size_t length = utf8_character_length(text.substr(at));
-    if (length == 0) return at;
-    at += length;
-  }
-  return std::string_view::npos;
-}
 
 SymbolMatcher::SymbolMatcher(std::vector<Symbol> symbols) : symbols_(std::move(symbols)) {
   std::sort(symbols_.begin(), symbols_.end(), [](const Symbol& a, const Symbol& b) {
@@ -68,8 +39,13 @@ SymbolMatcher::SymbolMatcher(std::vector<Symbol> symbols) : symbols_(std::move(s
 }
 
 const SymbolMatcher::Symbol* SymbolMatcher::longest(std::string_view text, unsigned char first) const {
-  for (uint32_t i = begin_[first]; i < begin_[first + 1]; ++i)
-    if (text.starts_with(symbols_[i].text)) return &symbols_[i];
+  for (uint32_t i = begin_[first]; i < begin_[first + 1]; ++i) {
+    const std::string_view symbol = symbols_[i].text;
+    if (symbol.size() > text.size()) continue;
+    std::size_t same = 1;  // symbols are short and differ early: no call to memcmp
+    while (same < symbol.size() && symbol[same] == text[same]) ++same;
+    if (same == symbol.size()) return &symbols_[i];
+  }
   return nullptr;
 }
 
@@ -90,6 +66,11 @@ TextNormalizer::TextNormalizer(const SentencePieceModel& model, const SymbolMatc
   for (unsigned byte = 0x20; byte < 0x7f; ++byte) {
     const auto first = static_cast<unsigned char>(byte);
     plain_ascii_[first] = !symbols_.any_starts_with(first) && !has_ascii_rule(first);
+  }
+  for (unsigned byte = 0x80; byte < 0x100; ++byte) {
+    const auto first = static_cast<unsigned char>(byte);
+    const bool has_rule = !trie_.empty() && label_of(unit(offset_of(trie_[0]) ^ first)) == first;
+    plain_lead_[first] = !symbols_.any_starts_with(first) && !has_rule;
   }
 }
 
@@ -128,6 +109,10 @@ TextNormalizer::Step TextNormalizer::step(std::string_view text) const {
 }
 
 void TextNormalizer::append_escaped(std::string_view replacement, std::string& out) const {
+  if (replacement.find(' ') == std::string_view::npos) {
+    out.append(replacement);
+    return;
+  }
   for (const char byte : replacement) {
     if (byte == ' ' && model_.escape_whitespaces)
       out += kSpaceSymbol;
@@ -136,13 +121,22 @@ void TextNormalizer::append_escaped(std::string_view replacement, std::string& o
   }
 }
 
-// Copies letters that no rule touches; returns how many bytes. The last one before a character outside ASCII is
-// left to step(): it may combine with it.
-std::size_t TextNormalizer::append_plain_run(std::string_view text, std::string& out) const {
+// Bytes at the head of `text` that no rule touches. An ASCII letter before another character is left to step(): the
+// two may combine.
+std::size_t TextNormalizer::unchanged_run(std::string_view text) const {
   std::size_t end = 0;
-  while (end < text.size() && text[end] != ' ' && plain_ascii_[static_cast<unsigned char>(text[end])]) ++end;
-  if (end > 0 && end < text.size() && static_cast<unsigned char>(text[end]) >= 0x80) --end;
-  out.append(text.substr(0, end));
+  while (end < text.size()) {
+    const auto byte = static_cast<unsigned char>(text[end]);
+    if (byte < 0x80) {
+      const bool before_ascii = end + 1 == text.size() || static_cast<unsigned char>(text[end + 1]) < 0x80;
+      if (byte == ' ' || !plain_ascii_[byte] || !before_ascii) break;
+      ++end;
+    } else {
+      const std::size_t length = plain_lead_[byte] ? utf8_character_length(text.substr(end)) : 0;
+      if (length == 0) break;
+      end += length;
+    }
+  }
   return end;
 }
 
@@ -160,8 +154,8 @@ void TextNormalizer::append_normalized(std::string_view text, bool at_start, std
   if (at_start && model_.add_dummy_prefix) append_escaped(" ", out);
   bool after_space = squeeze && at_start;
   while (!text.empty()) {
-    const std::size_t run = append_plain_run(text, out);
-    if (run > 0) {
+    if (const std::size_t run = unchanged_run(text); run > 0) {
+      out.append(text.substr(0, run));
       text.remove_prefix(run);
       after_space = false;
       continue;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/sentencepiece_model.h"
+#include "data/utf8.h"
 
 namespace baichuan {
 
@@ -52,7 +53,7 @@ class TextNormalizer {
   };
   Step step(std::string_view text) const;
   void append_escaped(std::string_view replacement, std::string& out) const;
-  std::size_t append_plain_run(std::string_view text, std::string& out) const;
+  std::size_t unchanged_run(std::string_view text) const;
   uint32_t unit(std::size_t index) const { return index < trie_.size() ? trie_[index] : 0; }
   bool has_ascii_rule(unsigned char first) const;
 
@@ -61,12 +62,7 @@ class TextNormalizer {
   std::vector<uint32_t> trie_;
   std::string_view replacements_;
   std::array<bool, 256> plain_ascii_ = {};  // no rule and no symbol begins with this byte followed by ASCII
+  std::array<bool, 256> plain_lead_ = {};   // no rule and no symbol begins with this first byte of several
 };
-
-// Bytes of the UTF-8 character at the head of `text`, or 0 when it is malformed.
-std::size_t utf8_character_length(std::string_view text);
-
-// Position of the first byte that is not UTF-8; npos when all is well.
-std::size_t find_invalid_utf8(std::string_view text);
 
 }  // namespace baichuan

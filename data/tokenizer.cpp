@@ -191,6 +191,8 @@ std::span<const std::byte> Tokenizer::model_bytes() const {
 
 struct PlainEncoder::State {
   BpeEncoder::Workspace workspace{.cache = std::make_unique<WordCache>()};
+  std::string repeated;
+  std::vector<int32_t> repeated_ids;
 };
 
 PlainEncoder::PlainEncoder(const Tokenizer& tokenizer) : tokenizer_(tokenizer), state_(std::make_unique<State>()) {}
@@ -198,6 +200,15 @@ PlainEncoder::~PlainEncoder() = default;
 
 void PlainEncoder::append(std::string_view text, std::vector<int32_t>& ids) {
   if (!text.empty()) append_part(text, /*at_start=*/true, ids);
+}
+
+void PlainEncoder::append_repeated(std::string_view text, std::vector<int32_t>& ids) {
+  if (state_->repeated != text) {
+    state_->repeated = text;
+    state_->repeated_ids.clear();
+    append(text, state_->repeated_ids);
+  }
+  ids.insert(ids.end(), state_->repeated_ids.begin(), state_->repeated_ids.end());
 }
 
 void PlainEncoder::append_part(std::string_view text, bool at_start, std::vector<int32_t>& ids) {

@@ -65,6 +65,8 @@ class PlainEncoder {
 
   // What encode_plain() gives: nothing for an empty text.
   void append(std::string_view text, std::vector<int32_t>& ids);
+  // The same, for a text that most calls repeat: the ids of the last one are kept.
+  void append_repeated(std::string_view text, std::vector<int32_t>& ids);
   // A piece of a longer string whose other parts are control pieces: with the dummy space when `at_start`, even
   // before an empty text, and never without.
   void append_part(std::string_view text, bool at_start, std::vector<int32_t>& ids);

@@ -126,7 +126,7 @@ std::vector<TurnIds> TrainingTemplate::encode(PlainEncoder& encoder,
     if (compat_ == TemplateCompat::kJuly2023) {
       append_one_string(encoder, system, turns[i].query, i == 0, turn.source);
     } else {
-      if (i == 0) encoder.append(system, turn.source);
+      if (i == 0) encoder.append_repeated(system, turn.source);
       if (i > 0 || !system.empty()) append_each(encoder, separator_, {}, turn.source);
       append_each(encoder, prompt_, turns[i].query, turn.source);
     }

@@ -9,6 +9,7 @@
 #include "core/files.h"
 #include "data/alpaca_row.h"
 #include "data/dataset_info.h"
+#include "data/flat_object.h"
 #include "data/json_rows.h"
 #include "data/sft_cache.h"
 #include "dataset_test_support.h"
@@ -73,6 +74,30 @@ TEST(DatasetFuzz, RowsOfMutatedFilesAreReadOrRefused) {
   }
   EXPECT_GT(good, 10000);
   EXPECT_GT(refused, 10000);
+}
+
+// The quick parser takes what the general one takes, and gives the same; or it passes.
+TEST(DatasetFuzz, FlatObjectsAreReadAsTheGeneralParserReadsThem) {
+  const std::string whole =
+      "{\"a\": \"x \\u4f60\\ud83d\\ude00\\n\\\"\\/\", \"b\" : null,\"c\":\"\xe4\xbd\xa0\xf0\x9f\x98\x80\", \"a\": "
+      "\"last\"}";
+  Dice dice(14);
+  int64_t taken = 0;
+  for (int round = 0; round < 60000; ++round) {
+    const std::string text = round == 0 ? whole : mutated(whole, dice);
+    FlatObject flat;
+    if (!flat.parse(text)) continue;
+    ++taken;
+    const Json general = Json::parse(text);
+    ASSERT_TRUE(general.is_object());
+    for (const auto& [name, value] : general.items()) {
+      const auto* const field = flat.find(name);
+      ASSERT_NE(field, nullptr) << text;
+      ASSERT_EQ(field->is_null, value.is_null()) << text;
+      ASSERT_EQ(field->text, value.is_null() ? "" : value.get<std::string>()) << text;
+    }
+  }
+  EXPECT_GT(taken, 1000);
 }
 
 TEST(DatasetFuzz, DeeplyNestedRowsAreRefused) {
