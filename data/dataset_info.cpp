@@ -41,8 +41,8 @@ std::optional<Catalog> read_catalog(const fs::path& directory) {
   if (!fs::exists(file, ignored)) return std::nullopt;
   Catalog catalog{directory, read_json_file(file)};
   if (!catalog.entries.is_object())
-    throw DataError("{}: expected an object of data sets; found {}; see the format in docs/DATA.md", file.string(),
-                    catalog.entries.type_name());
+    throw DataError("{}: expected an object of data sets; found {}; write {{\"NAME\": {{\"file_name\": \"FILE\"}}}}",
+                    file.string(), catalog.entries.type_name());
   return catalog;
 }
 
