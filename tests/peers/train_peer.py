@@ -27,7 +27,9 @@ from training_reference import IGNORED, build, train  # noqa: E402
 ROWS, STEPS, SEED = 30, 20, 77
 LOSS_TOLERANCE = 5e-5
 NORM_TOLERANCE = 1e-4    # relative
-WEIGHT_TOLERANCE = 1e-4  # AdamW divides by small second moments
+# Root of the mean square over all weights. A lone weight may differ by more: where a gradient is as small as its
+# rounding error, AdamW's division by the second moment makes a whole step of it.
+WEIGHT_TOLERANCE = 2e-6
 
 SYSTEM = ("A chat between a curious user and an artificial intelligence assistant. "
           "The assistant gives helpful, detailed, and polite answers to the user's questions.")
@@ -143,7 +145,9 @@ def compare(name, ours, our_weights, theirs, their_weights):
         wrong.append(f"rates differ at steps {rates}")
     if set(our_weights) != set(their_weights):
         wrong.append(f"other tensors: {sorted(set(our_weights) ^ set(their_weights))[:4]}")
-    weight = max(float((our_weights[k] - their_weights[k].detach()).abs().max()) for k in their_weights if k in our_weights)
+    squares = torch.cat([(our_weights[k] - their_weights[k].detach()).double().square().flatten()
+                         for k in their_weights if k in our_weights])
+    weight = float(squares.mean().sqrt())
     if weight > WEIGHT_TOLERANCE:
         wrong.append(f"final weights differ by {weight:.1e}")
     print(f"{name:20} loss {theirs['loss'][0]:.4f} -> {theirs['loss'][-1]:.4f}; largest differences: loss {loss:.1e}, "
