@@ -10,6 +10,7 @@ if(NOT TARGET baichuan OR NOT TARGET baichuan_engine)
 endif()
 option(BAICHUAN_INSTALL_TORCH "Copy LibTorch into the installation; OFF: refer to BAICHUAN_TORCH_DIR where it lies" ON)
 include(CMakePackageConfigHelpers)
+set(CMAKE_INSTALL_LIBDIR lib)  # the program looks for the engine in ../lib, whatever the prefix
 
 set(private_dir ${CMAKE_INSTALL_LIBDIR}/baichuan)
 if(BAICHUAN_INSTALL_TORCH)
