@@ -1,6 +1,8 @@
 #include "io/checkpoint_writer.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <regex>
 #include <set>
 #include <utility>
@@ -88,6 +90,18 @@ void check_storable(const std::vector<TensorSpec>& tensors, CheckpointFormat for
   }
 }
 
+// A writer that was killed leaves its temporary files, and with them the disk space that it had reserved.
+void remove_leftovers(const fs::path& directory, const std::string& stem) {
+  static const std::regex kTemporary(R"(\.(.+?)(-\d{5}-of-\d{5})?\.(safetensors|bin)\.(\d{1,9})\.\d+\.tmp)");
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    std::smatch match;
+    const std::string name = entry.path().filename().string();
+    if (!std::regex_match(name, match, kTemporary) || match[1] != stem) continue;
+    const bool writer_is_gone = ::kill(std::stoi(match[4]), 0) != 0 && errno == ESRCH;
+    if (writer_is_gone) remove_quietly(entry.path());
+  }
+}
+
 }  // namespace
 
 struct CheckpointWriter::State {
@@ -147,6 +161,7 @@ void CheckpointWriter::State::reserve() {
   std::error_code failure;
   fs::create_directories(directory, failure);
   if (failure) throw MachineError("cannot create {}: {}", directory.string(), failure.message());
+  remove_leftovers(directory, stem);
   const std::uint64_t available = free_disk_bytes(directory);
   if (needed > available)
     throw MachineError(

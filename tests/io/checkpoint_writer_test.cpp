@@ -1,6 +1,8 @@
 #include "io/checkpoint_writer.h"
 
 #include <gmock/gmock.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <torch/torch.h>
 
@@ -100,6 +102,20 @@ TEST_F(CheckpointWriterTest, LeavesNothingBehindWithoutFinish) {
   }
   EXPECT_EQ(listing(), before);
   expect_all(1);
+}
+
+TEST_F(CheckpointWriterTest, RemovesTemporaryFilesOfAWriterThatIsGone) {
+  const pid_t gone = ::fork();
+  if (gone == 0) ::_exit(0);
+  ::waitpid(gone, nullptr, 0);
+  const std::string ours = fmt::format(".model.safetensors.{}.999999.tmp", ::getpid());
+  write(fmt::format(".model-00001-of-00002.safetensors.{}.0.tmp", gone), "left");
+  write(fmt::format(".model.safetensors.{}.17.tmp", gone), "left");
+  write(fmt::format(".adapter_model.safetensors.{}.0.tmp", gone), "of another kind");
+  write(ours, "being written");
+  save(1, kOneFile);
+  EXPECT_THAT(listing(), testing::ElementsAre(fmt::format(".adapter_model.safetensors.{}.0.tmp", gone), ours,
+                                              "model.safetensors"));
 }
 
 // A disk that fails at any operation before the first rename costs nothing of the earlier save.
