@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include "core/error.h"
@@ -40,21 +41,6 @@ fs::path folder_of(const void* address) {
   return fs::path(info.dli_fname).parent_path();
 }
 
-void load_libtorch_cuda() {
-  const auto* const in_libtorch_cpu = reinterpret_cast<const void*>(&at::get_num_threads);
-  const fs::path library = folder_of(in_libtorch_cpu) / "libtorch_cuda.so";
-  if (!fs::exists(library))
-    throw MachineError(
-        "a CUDA device needs LibTorch's libtorch_cuda.so; found none at {}; install the project's LibTorch with "
-        "tools/setup, or use --device cpu",
-        library.string());
-  if (::dlopen(library.c_str(), RTLD_LAZY | RTLD_GLOBAL) == nullptr)
-    throw MachineError(
-        "a CUDA device needs libtorch_cuda.so and the CUDA libraries; found that they cannot be loaded ({}); run "
-        "tools/setup on this machine, or use --device cpu",
-        ::dlerror());
-}
-
 // Beside this library, or in the lib folder of the build tree or installation that it is in.
 fs::path find_kernels() {
   const fs::path here = folder_of(reinterpret_cast<const void*>(&cuda_problem));
@@ -71,13 +57,7 @@ void load_kernels(LoadedCuda& state) {
     log::info("libbaichuan_cuda.so was not built: LibTorch's operations are used in place of our CUDA kernels");
     return;
   }
-  void* const plugin = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
-  const auto entry =
-      plugin == nullptr ? nullptr : reinterpret_cast<const CudaKernels* (*)()>(::dlsym(plugin, kCudaPluginEntry));
-  if (entry == nullptr)
-    throw MachineError("expected {} to hold the CUDA kernels of this build; found: {}; build it again",
-                       library.string(), ::dlerror());
-  state.kernels = entry();
+  state.kernels = open_cuda_kernels(library);
   state.kernels_path = library.string();
 }
 
@@ -101,6 +81,34 @@ at::Device cuda_device(std::string_view text) {
 }
 
 }  // namespace
+
+void open_libtorch_cuda(const fs::path& library) {
+  if (!fs::exists(library))
+    throw MachineError(
+        "a CUDA device needs LibTorch's libtorch_cuda.so; found none at {}; install the project's LibTorch with "
+        "tools/setup, or use --device cpu",
+        library.string());
+  if (::dlopen(library.c_str(), RTLD_LAZY | RTLD_GLOBAL) == nullptr)
+    throw MachineError(
+        "a CUDA device needs libtorch_cuda.so and the CUDA libraries; found that they cannot be loaded ({}); run "
+        "tools/setup on this machine, or use --device cpu",
+        ::dlerror());
+  if (!c10::impl::hasDeviceGuardImpl(at::kCUDA))
+    throw MachineError(
+        "expected {} to bring CUDA; found that it registered no device; reinstall LibTorch with "
+        "tools/setup",
+        library.string());
+}
+
+const CudaKernels* open_cuda_kernels(const fs::path& library) {
+  void* const plugin = ::dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  const auto entry =
+      plugin == nullptr ? nullptr : reinterpret_cast<const CudaKernels* (*)()>(::dlsym(plugin, kCudaPluginEntry));
+  if (entry == nullptr)
+    throw MachineError("expected {} to hold the CUDA kernels of this build; found: {}; build it again",
+                       library.string(), ::dlerror());
+  return entry();
+}
 
 CudaReport probe_cuda() {
   return probe_cuda_driver("libcuda.so.1");
@@ -135,11 +143,7 @@ void load_cuda() {
   LoadedCuda& state = loaded_cuda();
   const std::scoped_lock lock(state.mutex);
   if (state.loaded) return;
-  load_libtorch_cuda();
-  if (!c10::impl::hasDeviceGuardImpl(at::kCUDA))
-    throw MachineError(
-        "expected libtorch_cuda.so to bring CUDA; found that it registered no device; reinstall "
-        "LibTorch with tools/setup");
+  open_libtorch_cuda(folder_of(reinterpret_cast<const void*>(&at::get_num_threads)) / "libtorch_cuda.so");
   load_kernels(state);
   state.loaded = true;
 }

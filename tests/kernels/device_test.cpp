@@ -3,10 +3,15 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "kernels/cuda_driver.h"
+#include "tests/scratch_directory.h"
 
 namespace baichuan {
 namespace {
+
+// A library that every test program has, and that is neither of the two.
+constexpr const char* kSomeLibrary = BAICHUAN_SOME_LIBRARY;
 
 CudaReport healthy_report() {
   CudaReport report;
@@ -75,6 +80,25 @@ TEST(SelectDevice, WithoutAGpuAutoIsTheCpuAndCudaAnError) {
   EXPECT_EQ(select_device("auto"), at::Device(at::kCPU));
   EXPECT_NE(message_of<MachineError>([] { select_device("cuda"); }).find("--device cuda: expected "),
             std::string::npos);
+}
+
+TEST(CudaLibraries, AreNamedWhenMissingBrokenOrSomethingElse) {
+  const ScratchDirectory scratch;
+  write_file_atomically(scratch / "broken.so", "no library");
+  const auto libtorch_error = [](const fs::path& path) {
+    return message_of<MachineError>([&] { open_libtorch_cuda(path); });
+  };
+  EXPECT_NE(libtorch_error(scratch / "none.so").find("found none at " + (scratch / "none.so").string()),
+            std::string::npos);
+  EXPECT_NE(libtorch_error(scratch / "broken.so").find("found that they cannot be loaded ("), std::string::npos);
+  EXPECT_EQ(libtorch_error(kSomeLibrary), std::string("expected ") + kSomeLibrary +
+                                              " to bring CUDA; found that it registered no device; reinstall LibTorch "
+                                              "with tools/setup");
+  for (const fs::path& path : {scratch / "broken.so", fs::path(kSomeLibrary)})
+    EXPECT_EQ(message_of<MachineError>([&] {
+                open_cuda_kernels(path);
+              }).find("expected " + path.string() + " to hold the CUDA kernels of this build; found: "),
+              0u);
 }
 
 TEST(ParseDtype, KnowsTheThreeAndAuto) {
