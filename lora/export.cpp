@@ -43,13 +43,13 @@ std::vector<TensorSpec> output_specs(const CheckpointReader& base, std::optional
   return specs;
 }
 
-// The dtype of most of the elements: what config.json says of the checkpoint.
+// The dtype of most of the floating elements: what config.json says of the checkpoint.
 at::ScalarType main_dtype(const std::vector<TensorSpec>& specs) {
-  std::map<at::ScalarType, std::int64_t> elements;
-  for (const auto& spec : specs) elements[spec.dtype] += spec.numel();
-  return std::max_element(elements.begin(), elements.end(),
-                          [](const auto& x, const auto& y) { return x.second < y.second; })
-      ->first;
+  std::map<at::ScalarType, std::int64_t> elements{{at::kFloat, 0}};
+  for (const auto& spec : specs)
+    if (at::isFloatingType(spec.dtype)) elements[spec.dtype] += spec.numel();
+  const auto less = [](const auto& x, const auto& y) { return x.second < y.second; };
+  return std::max_element(elements.begin(), elements.end(), less)->first;
 }
 
 // The base's file with one value changed; newer tools call the key "dtype".

@@ -160,6 +160,33 @@ TEST(LoraMerge, AnswersAsTheAdapterDoesAndRoundsOnce) {
   }
 }
 
+// A base that is no plain matrix, as a quantised one.
+class OpaqueProjection : public Projection {
+ public:
+  explicit OpaqueProjection(std::shared_ptr<Projection> inner) : inner_(std::move(inner)) {}
+  at::Tensor forward(const at::Tensor& x) override { return inner_->forward(x); }
+  std::int64_t in_features() const override { return inner_->in_features(); }
+  std::int64_t out_features() const override { return inner_->out_features(); }
+
+ private:
+  std::shared_ptr<Projection> inner_;
+};
+
+TEST(LoraMerge, NeedsPlainWeights) {
+  const auto model = tiny_model();
+  model->for_each_projection(
+      [](const std::string&, std::shared_ptr<Projection>& slot) { slot = std::make_shared<OpaqueProjection>(slot); });
+  auto adapter = LoraAdapter::attach(*model, options_for("W_pack"), 1);
+  try {
+    adapter.merge_into_base();
+    FAIL() << "nothing was thrown";
+  } catch (const Error& error) {
+    EXPECT_EQ(std::string(error.what()),
+              "expected a model with plain weights to merge an adapter into; found model.layers.0.self_attn.W_pack "
+              "quantised; load the base without --quantization_bit");
+  }
+}
+
 TEST(LoraSeveral, AllButTheLastAreMergedAndTheLastGoesOn) {
   const ScratchDirectory scratch;
   for (const auto& [name, seed] : {std::pair{"first", 11}, std::pair{"second", 22}}) {
