@@ -147,6 +147,8 @@ int answer_once(Chat& chat, const std::string& message) {
   if (chat.message_was_cut()) log::warning("the message is longer than the window: its beginning was not seen");
   if (result.finish == FinishReason::kLength)
     log::info("the reply was cut after {} tokens (--max_new_tokens)", result.ids.size());
+  if (result.finish == FinishReason::kWindow)
+    log::info("the reply was cut after {} tokens: the model's window is full", result.ids.size());
   log_statistics(result);
   return result.finish == FinishReason::kInterrupted ? interrupt_exit_status(interrupt_signal()) : 0;
 }

@@ -12,6 +12,12 @@
 #include "core/json.h"
 #include "tests/scratch_directory.h"
 
+// Fontconfig keeps what it has read of the fonts until the process ends: no leak of ours.
+extern "C" const char* __lsan_default_suppressions();
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libfontconfig";
+}
+
 namespace baichuan {
 namespace {
 
