@@ -8,6 +8,7 @@
 #include "app/engine/interrupt.h"
 #include "app/train_options.h"
 #include "core/error.h"
+#include "core/files.h"
 #include "core/log.h"
 #include "data/sft_dataset.h"
 #include "data/tokenizer.h"
@@ -25,6 +26,10 @@
 namespace baichuan {
 
 namespace {
+
+bool resumes(const LoggingOptions& logging) {
+  return logging.resume_from_checkpoint.value_or("false") != "false";
+}
 
 at::ScalarType compute_dtype(const OptimizationOptions& options) {
   if (options.fp16) return at::kHalf;
@@ -71,6 +76,8 @@ std::shared_ptr<BaichuanForCausalLM> load_base(const TrainCommandOptions& o, con
   const at::ScalarType compute = compute_dtype(o.optimization);
   LoadOptions load;
   load.device = select_device(o.model.device);
+  if (compute == at::kHalf && load.device.is_cpu())
+    log::warning("--fp16 is slow on a CPU; --bf16, or neither for float32, is faster there");
   load.dtype = parse_dtype(o.model.dtype);
   const bool mixed = o.optimization.fp16 || o.optimization.bf16;
   if (full || (!load.dtype && mixed)) load.dtype = compute;
@@ -85,14 +92,7 @@ std::optional<LoraAdapter> attach_adapter(const TrainCommandOptions& o,
                                           const OptionTable& table,
                                           BaichuanForCausalLM& model) {
   const auto seed = static_cast<std::uint64_t>(o.run.seed);
-  if (o.finetuning.finetuning_type != "lora") {
-    if (o.model.adapter_name_or_path)
-      throw UsageError(
-          "--adapter_name_or_path goes with --finetuning_type lora; found {}; for full training give the "
-          "checkpoint as --model_name_or_path",
-          o.finetuning.finetuning_type);
-    return {};
-  }
+  if (o.finetuning.finetuning_type != "lora") return {};
   if (!o.model.adapter_name_or_path) return LoraAdapter::attach(model, o.lora, seed);
   const auto directories = split_adapter_list(*o.model.adapter_name_or_path);
   const auto dropout = table.given("lora_dropout") ? std::optional(o.lora.lora_dropout) : std::nullopt;
@@ -112,9 +112,66 @@ ProgressBar make_progress_bar() {
   return ProgressBar(sink, options);
 }
 
-void check_output_directory(const LoggingOptions& logging) {
-  const bool resumes = logging.resume_from_checkpoint.value_or("false") != "false";
-  if (!resumes && !logging.overwrite_output_dir) require_no_checkpoints(logging.output_dir);
+void require_adapter_to_fit(const TrainCommandOptions& o) {
+  if (o.model.adapter_name_or_path && o.finetuning.finetuning_type != "lora")
+    throw UsageError(
+        "--adapter_name_or_path goes with --finetuning_type lora; found {}; for full training give the "
+        "checkpoint as --model_name_or_path",
+        o.finetuning.finetuning_type);
+}
+
+fs::path plain_path(const fs::path& path) {
+  const fs::path plain = fs::weakly_canonical(fs::absolute(path));
+  return plain.has_filename() ? plain : plain.parent_path();
+}
+
+void require_another_directory(const LoggingOptions& logging, const fs::path& input, std::string_view whose) {
+  if (plain_path(input) == plain_path(logging.output_dir))
+    throw UsageError(
+        "--output_dir must be another directory than the {}'s; found {} for both; the run would replace what it "
+        "starts from",
+        whose, logging.output_dir);
+}
+
+// --overwrite_output_dir removes every checkpoint of the directory: not the one that the run starts from.
+void require_kept(const LoggingOptions& logging, const fs::path& input, std::string_view whose) {
+  const fs::path plain = plain_path(input);
+  const bool removed =
+      plain.parent_path() == plain_path(logging.output_dir) && plain.filename().string().starts_with("checkpoint-");
+  if (logging.overwrite_output_dir && removed)
+    throw UsageError(
+        "--overwrite_output_dir removes the checkpoints in --output_dir; the {}'s directory {} is one of them; choose "
+        "another --output_dir",
+        whose, input.string());
+}
+
+void require_writable(const fs::path& directory) {
+  try {
+    AtomicFile(directory / "write_test");  // gone at once
+  } catch (const MachineError& error) {
+    throw MachineError("--output_dir {} must be writable; {}; choose another", directory.string(), error.what());
+  }
+}
+
+// Says what is wrong with the output directory, and with the checkpoint to resume from, before rows are tokenised and
+// weights are loaded.
+void prepare_output_directory(const TrainCommandOptions& o, const fs::path& model_directory) {
+  const LoggingOptions& logging = o.logging;
+  if (o.finetuning.do_train) {
+    if (o.finetuning.finetuning_type == "full") require_another_directory(logging, model_directory, "model");
+    require_kept(logging, model_directory, "model");
+    const auto adapters =
+        o.model.adapter_name_or_path ? split_adapter_list(*o.model.adapter_name_or_path) : std::vector<fs::path>();
+    for (const auto& adapter : adapters) {
+      require_another_directory(logging, adapter, "adapter");
+      require_kept(logging, adapter, "adapter");
+    }
+    if (!resumes(logging) && !logging.overwrite_output_dir) require_no_checkpoints(logging.output_dir);
+  }
+  const CheckpointStore store(logging.output_dir);  // makes it, and asks whether another run holds it
+  require_writable(logging.output_dir);
+  if (o.finetuning.do_train && resumes(logging))
+    resolve_resume_checkpoint(logging.output_dir, *logging.resume_from_checkpoint);
 }
 
 std::int64_t longest_row(const SftDataset& rows) {
@@ -124,9 +181,10 @@ std::int64_t longest_row(const SftDataset& rows) {
 }
 
 void require_evaluation_rows(const TrainCommandOptions& o, std::int64_t rows) {
-  if (rows == 0 && (o.logging.evaluation_strategy != "no" || o.finetuning.do_eval))
-    throw UsageError("--evaluation_strategy {} needs rows to evaluate; found none; give --val_size, such as 0.01",
-                     o.logging.evaluation_strategy);
+  const std::string& strategy = o.logging.evaluation_strategy;
+  if (rows > 0 || (strategy == "no" && !o.finetuning.do_eval)) return;
+  const std::string asked = strategy == "no" ? "--do_eval" : "--evaluation_strategy " + strategy;
+  throw UsageError("{} needs rows to evaluate; found none; give --val_size, such as 0.01", asked);
 }
 
 }  // namespace
@@ -135,13 +193,14 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   TrainCommandOptions o = options;
   log::set_level(log::parse_level(o.run.log_level));
   install_interrupt_handlers();
-  if (o.finetuning.do_train) check_output_directory(o.logging);
+  require_adapter_to_fit(o);
   TrainerOptions trainer = trainer_options(o, table);
   if (trainer.compat_2023) apply_compat_2023(o.data, table);
   o.data.validate();
 
   const auto directory =
-      resolve_model_directory(o.model.model_name_or_path, o.model.cache_dir.value_or(""), o.model.model_revision);
+      resolve_model_directory(o.model.model_name_or_path, o.model.cache_dir, o.model.model_revision);
+  prepare_output_directory(o, directory);
   const Tokenizer tokenizer(directory);
   const SftSplits rows = prepare_sft(o.data, tokenizer, trainer.seed);
   require_evaluation_rows(o, rows.eval.size());
@@ -164,7 +223,6 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
       *model, adapter ? &*adapter : nullptr, *weights, rows.train, rows.eval.size() > 0 ? &rows.eval : nullptr, {}};
   // Masters start from the stored weights, not from what a 16-bit compute type made of them.
   if (!adapter && compute_dtype(o.optimization) != at::kFloat) inputs.exact_weights = directory;
-  std::filesystem::create_directories(o.logging.output_dir);
   Trainer run(inputs, trainer, hooks);
   if (!o.finetuning.do_train) {
     run.evaluate_only();

@@ -4,7 +4,9 @@
 #include <fstream>
 #include <thread>
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,6 +102,16 @@ class TrainCommand : public testing::Test {
     return status;
   }
 
+  // The run ends with `status` and one line that says `words`, before it has read the rows or the model.
+  void expect_early_refusal(const RunResult& run, int status, const std::string& words) {
+    EXPECT_EQ(run.status, status) << run.err;
+    const auto error = run.err.rfind("error: ");
+    ASSERT_NE(error, std::string::npos) << run.err;
+    EXPECT_EQ(run.err.find('\n', error), run.err.size() - 1) << "one line: " << run.err;
+    EXPECT_NE(run.err.find(words, error), std::string::npos) << run.err;
+    EXPECT_EQ(run.err.find("first training row"), std::string::npos) << run.err;
+  }
+
   void expect_same_adapter(const std::string& a, const std::string& b) {
     EXPECT_EQ(read_file(directory_ / a / "adapter_model.safetensors"),
               read_file(directory_ / b / "adapter_model.safetensors"));
@@ -160,6 +172,85 @@ TEST_F(TrainCommand, AFolderThatHoldsACheckpointIsRefusedWithBothWaysOut) {
   EXPECT_EQ(again.status, 1);
   EXPECT_NE(again.err.find("--overwrite_output_dir"), std::string::npos) << again.err;
   EXPECT_NE(again.err.find("--resume_from_checkpoint"), std::string::npos) << again.err;
+}
+
+TEST_F(TrainCommand, AnOutputDirectoryThatCannotBeWrittenIsRefusedBeforeAnythingIsRead) {
+  write_file_atomically(directory_ / "file", "");
+  const std::string below = (directory_ / "file" / "below").string();
+  expect_early_refusal(train("out", {"--output_dir", below}), 1, "cannot create the output directory " + below);
+  // Nobody makes files here, whatever the user may do elsewhere.
+  expect_early_refusal(train("out", {"--output_dir", "/proc/self"}), 1, "--output_dir /proc/self must be writable");
+}
+
+TEST_F(TrainCommand, AnOutputDirectoryThatAnotherRunHoldsIsRefusedBeforeAnythingIsRead) {
+  std::filesystem::create_directories(directory_ / "out");
+  const int held = ::open((directory_ / "out").c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_EQ(::flock(held, LOCK_EX | LOCK_NB), 0);
+  expect_early_refusal(train("out"), 1, "one run at a time");
+  ::close(held);
+  EXPECT_EQ(train("out", {"--max_steps", "1"}).status, 0);
+}
+
+TEST_F(TrainCommand, ACheckpointThatCannotBeResumedIsRefusedBeforeAnythingIsRead) {
+  const std::vector<std::string> resume{"--resume_from_checkpoint", "latest"};
+  expect_early_refusal(train("out", resume), 1, "needs a checkpoint-<step>");
+  std::filesystem::create_directories(directory_ / "python" / "checkpoint-3");
+  write_file_atomically(directory_ / "python" / "checkpoint-3" / "optimizer.pt", "");
+  expect_early_refusal(train("python", resume), 1, "it is a checkpoint of the Python stack");
+  ASSERT_EQ(train("out", {"--max_steps", "10"}).status, 0);
+  const auto damaged = directory_ / "out" / "checkpoint-10" / "adapter_model.safetensors";
+  std::string bytes = read_file(damaged);
+  bytes.back() = static_cast<char>(bytes.back() ^ 1);
+  write_file_atomically(damaged, bytes);
+  expect_early_refusal(train("out", resume), 1, "adapter_model.safetensors");
+  expect_early_refusal(train("out", resume), 1, "checkpoint-5 instead, the newest undamaged one before it");
+}
+
+TEST_F(TrainCommand, WhatTheRunStartsFromIsNeverReplacedOrRemoved) {
+  const auto model = directory_ / "model";
+  const std::string weights = read_file(model / "model.safetensors");
+  const std::vector<std::string> full{"--finetuning_type", "full", "--output_dir", (model / "").string()};
+  expect_early_refusal(train("out", full), 2, "--output_dir must be another directory than the model's");
+  EXPECT_EQ(read_file(model / "model.safetensors"), weights);
+
+  ASSERT_EQ(train("adapter", {"--max_steps", "1"}).status, 0);
+  const std::string adapter = (directory_ / "adapter").string();
+  std::filesystem::create_directory_symlink("adapter", directory_ / "link");
+  for (const auto* name : {"adapter", "link"})
+    expect_early_refusal(train(name, {"--adapter_name_or_path", adapter, "--overwrite_output_dir"}), 2,
+                         "--output_dir must be another directory than the adapter's");
+
+  const auto checkpoint = directory_ / "out" / "checkpoint-1";
+  std::filesystem::create_directories(directory_ / "out");
+  std::filesystem::copy(model, checkpoint);
+  expect_early_refusal(train("out", {"--model_name_or_path", checkpoint.string(), "--overwrite_output_dir"}), 2,
+                       "--overwrite_output_dir removes the checkpoints");
+  EXPECT_EQ(read_file(checkpoint / "model.safetensors"), weights);
+}
+
+TEST_F(TrainCommand, AnAdapterGoesWithLoraOnly) {
+  const std::vector<std::string> words{"--finetuning_type", "full", "--adapter_name_or_path", "/nothing"};
+  expect_early_refusal(train("out", words), 2, "--adapter_name_or_path goes with --finetuning_type lora");
+}
+
+// float16 has no fast arithmetic on CPUs: it is for checking runs that a GPU will do.
+TEST_F(TrainCommand, Fp16RunsOnACpuWithOneWarning) {
+  const std::string warning = "--fp16 is slow on a CPU";
+  const auto run = train("half", {"--fp16", "--max_steps", "2"});
+  ASSERT_EQ(run.status, 0) << run.err;
+  const auto first = run.err.find(warning);
+  ASSERT_NE(first, std::string::npos) << run.err;
+  EXPECT_EQ(run.err.find(warning, first + 1), std::string::npos) << run.err;
+  EXPECT_EQ(train("brain", {"--bf16", "--max_steps", "2"}).err.find(warning), std::string::npos);
+}
+
+TEST_F(TrainCommand, RowsToEvaluateAreAskedForByTheFlagThatNeedsThem) {
+  const auto by_strategy = train("out", {"--val_size", "0"});
+  EXPECT_EQ(by_strategy.status, 2);
+  EXPECT_NE(by_strategy.err.find("--evaluation_strategy steps needs rows"), std::string::npos) << by_strategy.err;
+  const auto by_flag = train("out", {"--val_size", "0", "--evaluation_strategy", "no", "--do_eval"});
+  EXPECT_EQ(by_flag.status, 2);
+  EXPECT_NE(by_flag.err.find("--do_eval needs rows"), std::string::npos) << by_flag.err;
 }
 
 TEST_F(TrainCommand, WrongUsageEndsWith2AndWrongInputWith1InOneLine) {
