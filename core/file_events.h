@@ -14,7 +14,7 @@ using FileEventHook = std::function<void(std::string_view operation, const std::
 // brings BAICHUAN_CRASH_AT back, counted anew. Not while another thread writes files.
 void set_file_event_hook(FileEventHook hook);
 
-// `operation`: "create", "write", "sync", "rename", "remove".
+// `operation`: "create", "write", "sync", "rename", "link", "remove".
 void announce_file_event(std::string_view operation, const std::filesystem::path& path);
 
 }  // namespace baichuan

@@ -95,10 +95,13 @@ CheckpointFiles search_directory(const fs::path& directory) {
     const char* index;
     const std::regex& pattern;
   };
-  for (const auto& search : {Search{"model.safetensors", "model.safetensors.index.json", kSafetensors},
-                             Search{"pytorch_model.bin", "pytorch_model.bin.index.json", kBin}}) {
+  const Search searches[] = {{"model.safetensors", "model.safetensors.index.json", kSafetensors},
+                             {"pytorch_model.bin", "pytorch_model.bin.index.json", kBin}};
+  for (const auto& search : searches) {
     if (fs::exists(directory / search.whole)) return {{directory / search.whole}, {}, {}};
     if (fs::exists(directory / search.index)) return read_index(directory / search.index);
+  }
+  for (const auto& search : searches) {
     auto files = matching(directory, search.pattern);
     if (files.empty()) continue;
     check_shard_numbers(directory, files);

@@ -16,8 +16,8 @@ struct CheckpointFiles {
   std::map<std::string, std::string> weight_map;  // of the index: tensor -> file name
 };
 
-// The order of preference is that of transformers: model.safetensors, its index, other *.safetensors,
-// pytorch_model.bin, its index, other pytorch_model*.bin. Throws CheckpointError when nothing or not all is there.
+// The order of preference is that of transformers: model.safetensors, its index, pytorch_model.bin, its index; then
+// other *.safetensors, other pytorch_model*.bin. Throws CheckpointError when nothing or not all is there.
 CheckpointFiles find_checkpoint_files(const fs::path& directory_or_file);
 
 }  // namespace baichuan

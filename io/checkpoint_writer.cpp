@@ -13,6 +13,7 @@
 #include "core/file_events.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "core/log.h"
 #include "io/crc32.h"
 #include "io/shard_layout.h"
 
@@ -37,6 +38,7 @@ struct Slot {
 
 struct Shard {
   std::string file_name;
+  std::string staged_name;           // where it is written: file_name where nothing is replaced
   std::vector<std::size_t> tensors;  // positions in the list of slots, in file order
   std::unique_ptr<ShardLayout> layout;
   std::unique_ptr<AtomicFile> file;
@@ -68,12 +70,51 @@ std::string default_stem(CheckpointFormat format) {
 }
 
 // Weights of an earlier save under the names that this one could have used, in either format: a loader that prefers
-// the other one must not find old weights.
-bool is_weight_file(const std::string& name, const std::string& stem) {
-  static const std::regex kModel(
-      R"((model(-\d{5}-of-\d{5})?\.safetensors|model\.safetensors\.index\.json|pytorch_model(-\d{5}-of-\d{5})?\.bin|pytorch_model\.bin\.index\.json))");
-  if (stem == "model" || stem == "pytorch_model") return std::regex_match(name, kModel);
-  return name == stem + ".safetensors" || name == stem + ".bin";
+// the other one must not find old weights. 0 for other files; of the rest the least preferred first, shards last, so
+// that what is removed in this order never brings up another old save.
+int stale_rank(const std::string& name, const std::string& stem) {
+  const bool model = stem == "model" || stem == "pytorch_model";
+  const std::string safetensors = model ? "model" : stem;
+  const std::string bin = model ? "pytorch_model" : stem;
+  if (name == bin + ".bin.index.json") return 1;
+  if (name == bin + ".bin") return 2;
+  if (name == safetensors + ".safetensors.index.json") return 3;
+  if (name == safetensors + ".safetensors") return 4;
+  static const std::regex kShard(R"((\.(.+)-new\d+|([^.].*))-\d{5}-of-\d{5}\.(safetensors|bin))");
+  std::smatch match;
+  if (!std::regex_match(name, match, kShard)) return 0;
+  const std::string of = match[2].matched ? match[2] : match[3];
+  return of == (match[4] == "bin" ? bin : safetensors) ? 5 : 0;
+}
+
+std::vector<fs::path> weight_files(const fs::path& directory, const std::string& stem) {
+  std::map<std::pair<int, std::string>, fs::path> ranked;
+  for (const auto& entry : fs::directory_iterator(directory)) {
+    const std::string name = entry.path().filename().string();
+    if (const int rank = stale_rank(name, stem); rank > 0) ranked[{rank, name}] = entry.path();
+  }
+  std::vector<fs::path> files;
+  for (const auto& [key, path] : ranked) files.push_back(path);
+  return files;
+}
+
+// ".model-new1-00001-of-00002.safetensors": a shard that stands beside the earlier save of its name. Hidden, so that
+// nobody takes it for a part of that save; an index may name it.
+std::string staged_name(const std::string& file_name, const std::string& stem, int number) {
+  return fmt::format(".{}-new{}{}", stem, number, file_name.substr(stem.size()));
+}
+
+bool is_staged(const std::string& name, const std::string& stem, std::string_view number) {
+  return name.starts_with(fmt::format(".{}-new{}", stem, number));
+}
+
+// A number that no staged shard has: those that are left are in use.
+int free_staging_number(const fs::path& directory, const std::string& stem) {
+  for (int number = 1;; ++number) {
+    const std::string text = fmt::format("{}-", number);
+    const auto taken = [&](const auto& entry) { return is_staged(entry.path().filename().string(), stem, text); };
+    if (std::none_of(fs::directory_iterator(directory), fs::directory_iterator(), taken)) return number;
+  }
 }
 
 void check_storable(const std::vector<TensorSpec>& tensors, CheckpointFormat format) {
@@ -90,16 +131,26 @@ void check_storable(const std::vector<TensorSpec>& tensors, CheckpointFormat for
   }
 }
 
-// A writer that was killed leaves its temporary files, and with them the disk space that it had reserved.
+// A writer that was killed leaves its temporary files, and with them the disk space that it had reserved; and shards
+// that it had staged and no index names.
 void remove_leftovers(const fs::path& directory, const std::string& stem) {
-  static const std::regex kTemporary(R"(\.(.+?)(-\d{5}-of-\d{5})?\.(safetensors|bin)\.(\d{1,9})\.\d+\.tmp)");
+  static const std::regex kTemporary(
+      R"(\.(\.?)(.+?)(-new\d+)?(-\d{5}-of-\d{5})?\.(safetensors|bin)(\.index\.json)?\.(\d{1,9})\.\d+\.tmp)");
+  std::string indices;
+  for (const char* format : {".safetensors", ".bin"})
+    if (const auto index = directory / (stem + format + ".index.json"); fs::exists(index)) indices += read_file(index);
+  std::vector<fs::path> leftovers;
   for (const auto& entry : fs::directory_iterator(directory)) {
     std::smatch match;
     const std::string name = entry.path().filename().string();
-    if (!std::regex_match(name, match, kTemporary) || match[1] != stem) continue;
-    const bool writer_is_gone = ::kill(std::stoi(match[4]), 0) != 0 && errno == ESRCH;
-    if (writer_is_gone) remove_quietly(entry.path());
+    if (std::regex_match(name, match, kTemporary)) {
+      const bool writer_is_gone = ::kill(std::stoi(match[7]), 0) != 0 && errno == ESRCH;
+      if (match[2] == stem && writer_is_gone) leftovers.push_back(entry.path());
+    } else if (is_staged(name, stem, "") && indices.find('"' + name + '"') == std::string::npos) {
+      leftovers.push_back(entry.path());
+    }
   }
+  for (const auto& path : leftovers) remove_quietly(path);
 }
 
 }  // namespace
@@ -118,6 +169,8 @@ struct CheckpointWriter::State {
   Slot& require(std::string_view name);
   void put(Slot& slot, const at::Tensor& rows);
   void close_shard(Shard& shard);
+  void commit();
+  bool give_final_names();
   void write_index() const;
   void remove_stale() const;
 };
@@ -134,6 +187,7 @@ void CheckpointWriter::State::plan(const std::vector<TensorSpec>& tensors, const
     const std::string base =
         parts.size() == 1 ? stem : fmt::format("{}-{:05}-of-{:05}", stem, number + 1, parts.size());
     shard.file_name = base + extension(format);
+    shard.staged_name = shard.file_name;
     shard.tensors = std::move(parts[number]);
     shard.missing = shard.tensors.size();
     // Wider elements first: everything is aligned, as safetensors' own writer does it.
@@ -162,6 +216,10 @@ void CheckpointWriter::State::reserve() {
   fs::create_directories(directory, failure);
   if (failure) throw MachineError("cannot create {}: {}", directory.string(), failure.message());
   remove_leftovers(directory, stem);
+  if (shards.size() > 1 && !weight_files(directory, stem).empty()) {
+    const int number = free_staging_number(directory, stem);
+    for (auto& shard : shards) shard.staged_name = staged_name(shard.file_name, stem, number);
+  }
   const std::uint64_t available = free_disk_bytes(directory);
   if (needed > available)
     throw MachineError(
@@ -169,7 +227,7 @@ void CheckpointWriter::State::reserve() {
         "another folder",
         needed, directory.string(), available);
   for (auto& shard : shards) {
-    shard.file = std::make_unique<AtomicFile>(directory / shard.file_name);
+    shard.file = std::make_unique<AtomicFile>(directory / shard.staged_name);
     shard.file->reserve(shard.layout->file_bytes());
   }
 }
@@ -210,24 +268,51 @@ void CheckpointWriter::State::close_shard(Shard& shard) {
 void CheckpointWriter::State::write_index() const {
   OrderedJson index;
   index["metadata"]["total_size"] = total_bytes;
-  for (const auto& [name, i] : by_name) index["weight_map"][name] = shards[slots[i].shard].file_name;
+  for (const auto& [name, i] : by_name) index["weight_map"][name] = shards[slots[i].shard].staged_name;
   write_json_file(directory / (stem + extension(format) + ".index.json"), index);
+}
+
+// Shards that take the place of others cannot all be renamed at once, but their index can. So the new ones stand under
+// staged names until the index names them; then nothing needs the old ones, whose names they get as well, and the index
+// turns to those. A reader finds one whole save at every moment, and so does one who comes after a kill.
+void CheckpointWriter::State::commit() {
+  for (auto& shard : shards) shard.file->commit();
+  if (shards.size() == 1) return;
+  write_index();
+  if (shards.front().staged_name != shards.front().file_name && give_final_names()) write_index();
+}
+
+bool CheckpointWriter::State::give_final_names() {
+  for (const auto& shard : shards) {
+    const fs::path path = directory / shard.file_name;
+    announce_file_event("remove", path);
+    remove_quietly(path);
+    announce_file_event("link", path);
+    std::error_code failure;
+    fs::create_hard_link(directory / shard.staged_name, path, failure);
+    if (failure) {
+      log::warning("{}: {}; the shards keep the names that the index has for them, such as {}", path.string(),
+                   failure.message(), shard.staged_name);
+      return false;
+    }
+  }
+  sync_directory(directory);
+  for (auto& shard : shards) shard.staged_name = shard.file_name;
+  return true;
 }
 
 void CheckpointWriter::State::remove_stale() const {
   std::set<std::string> kept;
-  for (const auto& shard : shards) kept.insert(shard.file_name);
+  for (const auto& shard : shards) kept.insert(shard.staged_name);
   if (shards.size() > 1) kept.insert(stem + extension(format) + ".index.json");
-  std::vector<fs::path> stale;
-  for (const auto& entry : fs::directory_iterator(directory)) {
-    const std::string name = entry.path().filename().string();
-    if (is_weight_file(name, stem) && !kept.contains(name)) stale.push_back(entry.path());
-  }
-  for (const auto& path : stale) {
+  bool removed = false;
+  for (const auto& path : weight_files(directory, stem)) {
+    if (kept.contains(path.filename().string())) continue;
     announce_file_event("remove", path);
     remove_quietly(path);
+    removed = true;
   }
-  if (!stale.empty()) sync_directory(directory);
+  if (removed) sync_directory(directory);
 }
 
 CheckpointWriter::CheckpointWriter(const fs::path& directory,
@@ -266,8 +351,12 @@ void CheckpointWriter::finish() {
   for (auto& shard : state_->shards) {
     if (shard.missing > 0) state_->close_shard(shard);  // it holds tensors without elements
   }
-  for (auto& shard : state_->shards) shard.file->commit();
-  if (state_->shards.size() > 1) state_->write_index();
+  try {
+    state_->commit();
+  } catch (...) {
+    remove_leftovers(state_->directory, state_->stem);
+    throw;
+  }
   state_->remove_stale();
 }
 

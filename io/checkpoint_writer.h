@@ -1,6 +1,7 @@
 // Writes a checkpoint tensor by tensor: sharded, under temporary names, in place only when it is complete. Nothing
-// that was in the directory before is touched until every byte of the new files is on disk; then the shards are
-// renamed, the index last, and weight files of an earlier save are removed.
+// that was in the directory before is touched until every byte of the new files is on disk; then one rename (of the
+// file, or of the index) brings them up, and weight files of an earlier save are removed. Whoever reads, or kills the
+// writer, at any moment finds one of the two saves whole.
 #pragma once
 
 #include <cstdint>

@@ -68,6 +68,8 @@ TEST_F(CheckpointReaderTest, PrefersSafetensorsAndLeavesOtherFilesAlone) {
   write("optimizer.safetensors", "anything");
   EXPECT_THAT(names(CheckpointReader::open(directory_)), testing::ElementsAre("a"));
   fs::rename(directory_ / "model.safetensors", directory_ / "weights.safetensors");
+  EXPECT_THAT(refusal(), HasSubstr("pytorch_model.bin")) << "transformers does not look for other names than these";
+  fs::remove(directory_ / "pytorch_model.bin");
   EXPECT_THAT(names(CheckpointReader::open(directory_)), testing::ElementsAre("a"));
   EXPECT_THAT(names(CheckpointReader::open(directory_ / "weights.safetensors")), testing::ElementsAre("a"));
 }

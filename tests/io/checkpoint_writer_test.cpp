@@ -38,6 +38,18 @@ class CheckpointWriterTest : public IoTest {
     for (const auto& spec : specs) writer.write(spec.name, torch::full({2, 3}, value));
     writer.finish();
   }
+  // The one value that all tensors have; nothing where a reader finds no whole save.
+  std::optional<float> value_of_all() const {
+    const auto reader = CheckpointReader::open(directory_);
+    const float first = reader.read("a")[0][0].item<float>();
+    for (const char* name : {"a", "b", "c", "d"})
+      if (!torch::equal(reader.read(name), torch::full({2, 3}, first))) return {};
+    return first;
+  }
+  void start_with(const CheckpointWriteOptions& options) const {
+    for (const auto& name : listing()) fs::remove(directory_ / name);
+    save(1, options);
+  }
   void expect_all(float value) const {
     const auto reader = CheckpointReader::open(directory_);
     for (const char* name : {"a", "b", "c", "d"})
@@ -47,6 +59,7 @@ class CheckpointWriterTest : public IoTest {
 
 const CheckpointWriteOptions kOneFile{};
 const CheckpointWriteOptions kTwoShards{.max_shard_bytes = 50};
+const CheckpointWriteOptions kFourShards{.max_shard_bytes = 24};
 const CheckpointWriteOptions kOneBin{.format = CheckpointFormat::kBin};
 const CheckpointWriteOptions kTwoBins{.format = CheckpointFormat::kBin, .max_shard_bytes = 50};
 
@@ -139,6 +152,70 @@ TEST_F(CheckpointWriterTest, KeepsTheEarlierSaveWhenWritingFails) {
     expect_all(1);
   }
   expect_all(2);
+}
+
+// What a kill at any operation would leave, and what is read meanwhile: the earlier save whole, or the new one.
+TEST_F(CheckpointWriterTest, AtEveryMomentOneSaveIsWhole) {
+  for (const auto& earlier : {kOneFile, kTwoShards, kFourShards, kOneBin, kTwoBins})
+    for (const auto& later : {kOneFile, kTwoShards, kFourShards, kOneBin, kTwoBins}) {
+      start_with(earlier);
+      std::vector<std::optional<float>> seen;
+      set_file_event_hook([&](std::string_view operation, const fs::path& path) {
+        seen.push_back(value_of_all());
+        EXPECT_TRUE(seen.back()) << "before " << operation << " of " << path;
+      });
+      save(2, later);
+      set_file_event_hook({});
+      seen.push_back(value_of_all());
+      EXPECT_EQ(seen.front(), 1);
+      EXPECT_EQ(seen.back(), 2);
+      EXPECT_TRUE(std::is_sorted(seen.begin(), seen.end())) << "the earlier save came back";
+    }
+}
+
+TEST_F(CheckpointWriterTest, AFailureAtAnyOperationLeavesOneSaveWholeAndTheNextOneClean) {
+  std::vector<std::string> expected;
+  for (int failing = 1;; ++failing) {
+    start_with(kTwoShards);
+    expected = listing();
+    int count = 0;
+    set_file_event_hook([&](std::string_view, const fs::path&) {
+      if (++count == failing) throw MachineError("the disk is full");
+    });
+    const std::string message = message_of([&] { save(2, kTwoShards); });
+    set_file_event_hook({});
+    ASSERT_TRUE(value_of_all()) << failing;
+    save(3, kTwoShards);
+    expect_all(3);
+    EXPECT_EQ(listing(), expected) << failing;
+    if (message.empty()) break;
+  }
+}
+
+// A kill runs no destructor: what was staged stays, until the next save.
+TEST_F(CheckpointWriterTest, RemovesWhatAKilledWriterHadStaged) {
+  start_with(kTwoShards);
+  const auto expected = listing();
+  write(".model-new1-00001-of-00002.safetensors", "named by no index");
+  write(fmt::format("..model-new1-00002-of-00002.safetensors.{}.0.tmp", 999'999'999), "left");
+  EXPECT_EQ(value_of_all(), 1);
+  save(2, kTwoShards);
+  EXPECT_EQ(listing(), expected);
+
+  // Killed after its index had turned to the staged shards: these are the weights now.
+  Json index = read_json_file(directory_ / "model.safetensors.index.json");
+  for (auto& [tensor, file] : index["weight_map"].items()) {
+    const std::string name = file;
+    const std::string staged = ".model-new1" + name.substr(std::string("model").size());
+    fs::copy_file(directory_ / name, directory_ / staged, fs::copy_options::overwrite_existing);
+    file = staged;
+  }
+  write_json_file(directory_ / "model.safetensors.index.json", index);
+  write("model-00002-of-00002.safetensors", "no longer needed");
+  EXPECT_EQ(value_of_all(), 2);
+  save(3, kTwoShards);
+  EXPECT_EQ(value_of_all(), 3);
+  EXPECT_EQ(listing(), expected);
 }
 
 TEST_F(CheckpointWriterTest, RenamesTheIndexAfterTheShardsAndSyncsBeforeAll) {
