@@ -64,7 +64,7 @@ ChatPromptOptions prompt_options(const Tokenizer& tokenizer, const TokenizeOptio
   take("generation_config.json", "assistant_token_id", prompt.assistant_id);
   take("config.json", "max_position_embeddings", prompt.context);
   take("config.json", "model_max_length", prompt.context);
-  prompt.max_new_tokens = options.max_new_tokens.value_or(prompt.max_new_tokens);
+  prompt.max_new_tokens = options.max_new_tokens.value_or(default_reply_tokens(prompt.max_new_tokens, prompt.context));
   return prompt;
 }
 

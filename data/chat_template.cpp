@@ -71,6 +71,10 @@ Conversation as_turns(std::span<const Message> messages) {
 
 }  // namespace
 
+int64_t default_reply_tokens(int64_t max_new_tokens, int64_t context) {
+  return std::min(max_new_tokens, std::max<int64_t>(context / 2, 1));
+}
+
 std::vector<int32_t> build_chat_prompt(const Tokenizer& tokenizer,
                                        std::span<const Message> messages,
                                        const ChatPromptOptions& options) {

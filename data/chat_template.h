@@ -24,6 +24,9 @@ struct ChatPromptOptions {
   int32_t assistant_id = 196;
 };
 
+// Room for the reply where the user asks for none: what the model's files say, at most half of its window.
+int64_t default_reply_tokens(int64_t max_new_tokens, int64_t context);
+
 // The prompt of Baichuan-13B-Chat, final revision of its code: the system text first and without a role id, then as
 // many whole rounds (a user message and what follows it), newest last, as fit in context - max_new_tokens; at most
 // that many ids, cut from the left. The newest round is always taken, and where no room is left at all it is kept

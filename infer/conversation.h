@@ -14,8 +14,8 @@ struct PromptStyle {
   // "baichuan": the chat prompt of the published chat models (final revision). "default" and "vanilla": what training
   // with the template of that name saw.
   std::string template_name = "baichuan";
-  std::int64_t context = 4096;        // tokens that prompt and reply share
-  std::int64_t max_new_tokens = 512;  // of which are kept free for the reply
+  std::int64_t context = 4096;         // tokens that prompt and reply share
+  std::int64_t max_new_tokens = 2048;  // of which are kept free for the reply
   std::int32_t user_token_id = 195;
   std::int32_t assistant_token_id = 196;
 };

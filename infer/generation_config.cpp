@@ -5,6 +5,7 @@
 
 #include "core/error.h"
 #include "core/json.h"
+#include "model/default_files.h"
 
 namespace baichuan {
 
@@ -72,11 +73,11 @@ class KeyReader {
 
 }  // namespace
 
-GenerationConfig load_generation_config(const std::filesystem::path& model_directory) {
+GenerationConfig load_generation_config(const std::filesystem::path& model_directory, const BaichuanConfig& model) {
   GenerationConfig config;
   const auto path = model_directory / "generation_config.json";
-  if (!std::filesystem::exists(path)) return config;
-  const Json json = read_json_file(path);
+  const Json json =
+      std::filesystem::exists(path) ? read_json_file(path) : Json::parse(default_generation_config(model).dump());
   if (!json.is_object())
     throw ConfigError("{}: expected a JSON object; found {}; copy the file of the published model", path.string(),
                       json.type_name());

@@ -8,6 +8,7 @@
 
 #include "infer/generation_options.h"
 #include "infer/sampler.h"
+#include "model/baichuan_config.h"
 
 namespace baichuan {
 
@@ -23,13 +24,12 @@ struct GenerationConfig {
   std::int32_t assistant_token_id = 196;    // <reserved_103>
 };
 
-// The file of a model directory; the defaults above when there is none. Throws ConfigError naming file and key when
-// a value has the wrong type or lies outside its range.
-GenerationConfig load_generation_config(const std::filesystem::path& model_directory);
+// The file of a model directory; what was published with such a model (default_generation_config) when there is none.
+// Throws ConfigError naming file and key when a value has the wrong type or lies outside its range.
+GenerationConfig load_generation_config(const std::filesystem::path& model_directory, const BaichuanConfig& model);
 
-constexpr std::int64_t kDefaultMaxNewTokens = 512;
-
-// Flag, else generation_config.json, else transformers' default (greedy; 1.0, top_k 50, 1.0, 1.0).
+// Flag, else generation_config.json, else, for what that file leaves out, transformers' default (greedy; 1.0, top_k 50,
+// 1.0, 1.0).
 SamplingOptions resolve_sampling(const GenerationOptions& options, const GenerationConfig& config);
 
 }  // namespace baichuan

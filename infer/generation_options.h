@@ -1,5 +1,6 @@
 // How text is generated: what a command line may set. Whatever is unset is taken from the model's
-// generation_config.json, and what that leaves open from the defaults of Hugging Face (see resolve_sampling).
+// generation_config.json (without the file: from the published one), and what that leaves open from the defaults of
+// Hugging Face (see resolve_sampling).
 #pragma once
 
 #include <cstdint>
@@ -24,7 +25,7 @@ struct GenerationOptions {
   static void describe(auto&& field) {
     using O = GenerationOptions;
     field(&O::max_new_tokens, {.name = "max_new_tokens",
-                               .help = "Longest reply; unset: the model's generation_config.json, else 512.",
+                               .help = "Longest reply; unset: the model's generation_config.json, else 2048.",
                                .unit = "tokens",
                                .range = {.min = 1}});
     field(&O::do_sample,

@@ -15,6 +15,7 @@
 #include "app/engine/terminal.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "data/chat_template.h"
 #include "data/tokenizer.h"
 #include "infer/conversation.h"
 #include "infer/generation_config.h"
@@ -43,16 +44,14 @@ ReplySetup make_setup(const ChatCommandOptions& options, const GenerationConfig&
   if (options.conversation.template_name == "baichuan") generate.stop_ids.push_back(config.user_token_id);
 
   const auto& wanted = options.generation.max_new_tokens;
-  const std::int64_t half = model.max_positions / 2;
-  generate.max_new_tokens =
-      wanted ? *wanted
-             : std::min(config.max_new_tokens.value_or(kDefaultMaxNewTokens), std::max<std::int64_t>(half, 1));
+  const std::int64_t configured = config.max_new_tokens.value_or(ChatPromptOptions().max_new_tokens);
+  generate.max_new_tokens = wanted ? *wanted : default_reply_tokens(configured, model.max_positions);
 
   setup.style.template_name = options.conversation.template_name;
   setup.style.context = model.max_positions;
   // ALiBi may go beyond the window; the prompt then takes half of it.
   const bool beyond = generate.max_new_tokens >= model.max_positions && model.position == PositionEmbedding::kAlibi;
-  setup.style.max_new_tokens = beyond ? half : generate.max_new_tokens;
+  setup.style.max_new_tokens = beyond ? model.max_positions / 2 : generate.max_new_tokens;
   setup.style.user_token_id = config.user_token_id;
   setup.style.assistant_token_id = config.assistant_token_id;
 
@@ -285,7 +284,8 @@ int run_chat(const ChatCommandOptions& options, const OptionTable& table) {
 
   AssembledModel assembled = assemble_model(options.model);
   const Tokenizer tokenizer(assembled.directory);
-  const ReplySetup setup = make_setup(options, load_generation_config(assembled.directory), assembled.config);
+  const ReplySetup setup =
+      make_setup(options, load_generation_config(assembled.directory, assembled.config), assembled.config);
   Chat chat(assembled, tokenizer, setup, asked.system.value_or(""));
   install_interrupt_handlers();
   return asked.message ? answer_once(chat, *asked.message) : Dialogue(chat).run();

@@ -44,11 +44,22 @@ TEST_F(ChatProgram, AnswersAMessageOnStandardOutputAndNothingElseThere) {
   EXPECT_EQ(first.out.find('\x1b'), std::string::npos);
   EXPECT_NE(first.err.find("tokens/s"), std::string::npos);
 
-  const auto greedy = run_baichuan(chat({"--message", "hello", "--max_new_tokens", "12", "--do_sample", "false"}));
-  EXPECT_EQ(greedy.out, first.out);
   const auto quiet = run_baichuan(chat({"--message", "hello", "--max_new_tokens", "12", "--log_level", "warning"}));
   EXPECT_EQ(quiet.out, first.out);
   EXPECT_EQ(quiet.err, "");
+}
+
+// The checkpoint has no generation_config.json.
+TEST_F(ChatProgram, SamplesAsThePublishedModelDoesWhereItsFileIsMissing) {
+  const auto reply = [&](std::vector<std::string> more) {
+    more.insert(more.end(), {"--message", "hello", "--max_new_tokens", "24"});
+    return run_baichuan(chat(more)).out;
+  };
+  const std::string unset = reply({});
+  EXPECT_EQ(reply({"--do_sample", "true", "--temperature", "0.3", "--top_k", "5", "--top_p", "0.85",
+                   "--repetition_penalty", "1.1"}),
+            unset);
+  EXPECT_EQ(reply({"--do_sample", "false"}), reply({"--do_sample", "false", "--seed", "7"}));
 }
 
 TEST_F(ChatProgram, SamplesTheSameReplyUnderTheSameSeed) {
@@ -73,7 +84,7 @@ TEST_F(ChatProgram, AnswersEachLineOfAPipeAndStreamsWhatItWouldShowAtOnce) {
 }
 
 TEST_F(ChatProgram, RemembersUntilItIsCleared) {
-  const auto options = chat({"--max_new_tokens", "6", "--log_level", "warning"});
+  const auto options = chat({"--max_new_tokens", "6", "--do_sample", "false", "--log_level", "warning"});
   const auto once = run_baichuan(options, {.input = "one\nexit\nnever seen\n"}).out;
   EXPECT_FALSE(once.empty());
   const auto cleared = run_baichuan(options, {.input = "one\nclear\none\n"}).out;

@@ -45,6 +45,13 @@ TEST(ChatPrompt, EqualsTheOfficialCodeInEveryRecordedCase) {
   EXPECT_EQ(compared, 15);
 }
 
+TEST(ChatPrompt, LeavesAtMostHalfOfTheWindowToTheReplyUnlessAsked) {
+  EXPECT_EQ(default_reply_tokens(2048, 4096), 2048);
+  EXPECT_EQ(default_reply_tokens(512, 4096), 512);
+  EXPECT_EQ(default_reply_tokens(2048, 160), 80);
+  EXPECT_EQ(default_reply_tokens(2048, 1), 1);
+}
+
 TEST(ChatPrompt, EqualsTheConfirmedConversation) {
   SKIP_WITHOUT_SHARED_DATA();
   const Json chat = read_json_file(shared_data() / "baichuan_tokenizer/vectors.json").at("confirmed_chat");

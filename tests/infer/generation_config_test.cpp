@@ -24,7 +24,7 @@ class GenerationConfigFile : public testing::Test {
 
   GenerationConfig load(std::string_view text) {
     write_file_atomically(directory_ / "generation_config.json", text);
-    return load_generation_config(directory_);
+    return load_generation_config(directory_, preset_config("13b"));
   }
 
   // What comes after the file's name.
@@ -41,12 +41,24 @@ class GenerationConfigFile : public testing::Test {
   std::filesystem::path directory_;
 };
 
-TEST_F(GenerationConfigFile, MissingLeavesEverythingOpen) {
-  const GenerationConfig config = load_generation_config(directory_);
-  EXPECT_FALSE(config.do_sample || config.temperature || config.top_k || config.max_new_tokens);
+TEST_F(GenerationConfigFile, MissingMeansWhatWasPublishedWithTheModel) {
+  const GenerationConfig config = load_generation_config(directory_, preset_config("13b"));
+  EXPECT_EQ(config.do_sample, true);
+  EXPECT_EQ(config.temperature, 0.3);
+  EXPECT_EQ(config.top_k, 5);
+  EXPECT_EQ(config.top_p, 0.85);
+  EXPECT_EQ(config.repetition_penalty, 1.1);
+  EXPECT_EQ(config.max_new_tokens, 2048);
+  EXPECT_EQ(config.eos_token_ids, std::vector<std::int32_t>{2});
   EXPECT_EQ(config.user_token_id, 195);
   EXPECT_EQ(config.assistant_token_id, 196);
-  EXPECT_TRUE(config.eos_token_ids.empty());
+  EXPECT_EQ(load_generation_config(directory_, preset_config("baichuan2-13b")).repetition_penalty, 1.05);
+}
+
+TEST_F(GenerationConfigFile, ThatLeavesSettingsOutLeavesThemToTheDefaultsOfTransformers) {
+  const GenerationConfig config = load(R"({"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2})");
+  EXPECT_FALSE(config.do_sample || config.temperature || config.top_k || config.max_new_tokens);
+  EXPECT_FALSE(resolve_sampling({}, config).do_sample);
 }
 
 TEST_F(GenerationConfigFile, OfThePublishedChatModelIsRead) {
