@@ -10,8 +10,7 @@ namespace baichuan {
 
 AssembledModel assemble_model(const ModelOptions& options) {
   AssembledModel assembled;
-  assembled.directory =
-      resolve_model_directory(options.model_name_or_path, options.cache_dir.value_or(""), options.model_revision);
+  assembled.directory = resolve_model_directory(options.model_name_or_path, options.cache_dir, options.model_revision);
   assembled.device = select_device(options.device);
   assembled.model = load_model(assembled.directory, {parse_dtype(options.dtype), assembled.device});
   assembled.model->set_alibi_mode(options.alibi_mode == "official" ? AlibiMode::kOfficial : AlibiMode::kExact);

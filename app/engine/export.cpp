@@ -73,7 +73,7 @@ bool is_whole_model(const fs::path& directory) {
 
 ModelOptions resolved(ModelOptions model) {
   model.model_name_or_path =
-      resolve_model_directory(model.model_name_or_path, model.cache_dir.value_or(""), model.model_revision).string();
+      resolve_model_directory(model.model_name_or_path, model.cache_dir, model.model_revision).string();
   if (model.adapter_name_or_path && is_whole_model(*model.adapter_name_or_path)) {
     log::info("{} is a whole model: it is exported as it is", *model.adapter_name_or_path);
     model.model_name_or_path = *model.adapter_name_or_path;
