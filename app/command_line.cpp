@@ -143,17 +143,17 @@ NormalizedLine normalize_command_line(const OptionTable& table, std::span<const 
     const auto equals = argument.find('=');
     const Resolved option = resolve(table, underscored(argument.substr(2, equals - 2)));
     const std::string name(option.slot->info.name);
-    const bool flag = option.slot->kind == OptionKind::kBool;
+    const std::string bare(option.slot->bare_value());
     const bool value_follows = i + 1 < arguments.size() && !looks_like_option(arguments[i + 1]);
     if (equals != std::string::npos) {
       line.values.emplace_back(name, argument.substr(equals + 1));
     } else if (option.negated) {
       line.values.emplace_back(name, "false");
     } else if (value_follows) {
-      if (flag && is_blank(arguments[i + 1])) refuse_blank_argument();
+      if (!bare.empty() && is_blank(arguments[i + 1])) refuse_blank_argument();
       line.values.emplace_back(name, arguments[++i]);
-    } else if (flag) {
-      line.values.emplace_back(name, "true");
+    } else if (!bare.empty()) {
+      line.values.emplace_back(name, bare);
     } else {
       throw UsageError("--{} needs a value", name);
     }

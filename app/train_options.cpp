@@ -44,9 +44,21 @@ void require_savable_best(const TrainCommandOptions& o) {
 }
 
 void require_recompute_layers(const std::string& text) {
-  const bool number = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  constexpr std::size_t kMostDigits = 9;
+  const bool number =
+      !text.empty() && text.size() <= kMostDigits && text.find_first_not_of("0123456789") == std::string::npos;
   if (!number && text != "auto" && text != "all" && text != "none")
     throw UsageError("--recompute_layers must be a number of layers, all, none or auto; found '{}'", text);
+}
+
+// One question under two names, the later one the other way round.
+void resolve_adapter_names(LauncherOptions& launcher, const OptionTable& table) {
+  if (!launcher.create_new_adapter) return;
+  const bool resume = !*launcher.create_new_adapter;
+  if (table.given("resume_lora_training") && launcher.resume_lora_training != resume)
+    throw UsageError("--create_new_adapter {0} and --resume_lora_training {0} contradict each other; give one of them",
+                     *launcher.create_new_adapter);
+  launcher.resume_lora_training = resume;
 }
 
 }  // namespace
@@ -63,7 +75,7 @@ void TrainCommandOptions::add_to(OptionTable& table) {
   add_accepted_training_options(table);
 }
 
-void TrainCommandOptions::validate(const OptionTable&) {
+void TrainCommandOptions::validate(const OptionTable& table) {
   if (model.model_name_or_path.empty())
     throw UsageError("--model_name_or_path is required: a model directory or a hub id");
   if (logging.output_dir.empty()) throw UsageError("--output_dir is required: where checkpoints and results go");
@@ -71,6 +83,7 @@ void TrainCommandOptions::validate(const OptionTable&) {
   require_built(*this);
   require_consistent_precision(*this);
   require_savable_best(*this);
+  resolve_adapter_names(launcher, table);
   parse_lora_target(lora.lora_target);
   require_recompute_layers(finetuning.recompute_layers);
   if (logging.report_to != "tensorboard" && logging.report_to != "none" && logging.report_to != "all")

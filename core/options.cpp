@@ -108,7 +108,7 @@ void OptionTable::add_accepted(std::string group, const FieldInfo& info, OptionK
         *value = detail::parse_number(info, text);
         break;
       case OptionKind::kText:
-        *value = text;
+        *value = detail::parse_text(info, text);
     }
   };
   slot.get = [value] { return *value; };

@@ -44,6 +44,7 @@ struct FieldInfo {
   std::string_view aliases{};  // older names, separated by commas
   std::string_view choices{};  // "a|b|c": nothing else is allowed
   Support support = Support::kBuilt;
+  std::string_view bare{};  // what the flag means without a value; a truth value means true anyway
 };
 
 enum class OptionKind { kBool, kInteger, kNumber, kText };
@@ -60,6 +61,7 @@ struct OptionSlot {
   bool given = false;  // by the command line or a recipe
 
   std::vector<std::string> alias_list() const;
+  std::string_view bare_value() const { return kind == OptionKind::kBool ? "true" : info.bare; }
 };
 
 namespace detail {

@@ -34,6 +34,7 @@ struct DataOptions {
   int64_t buffer_size = 16384;
   std::string interleave_probs;
   bool packing = false;
+  bool neat_packing = false;
   std::string tokenized_path;
 
   // Whether rows are cut by --max_source_length and --max_target_length, as in 2023, and not by --cutoff_len.
@@ -118,6 +119,8 @@ struct DataOptions {
                         .help = "Several rows in one sequence.",
                         .aliases = "sft_packing",
                         .support = Support::kNotBuilt});
+    field(&O::neat_packing,
+          {.name = "neat_packing", .help = "Packing without attention between rows.", .support = Support::kNotBuilt});
     field(&O::tokenized_path,
           {.name = "tokenized_path", .help = "A tokenised data set to load or save.", .support = Support::kNotBuilt});
   }

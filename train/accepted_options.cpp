@@ -13,6 +13,8 @@ struct Accepted {
   std::string_view default_text;  // JSON
   std::string_view help;
   std::string_view aliases = "";
+  std::string_view choices = "";
+  std::string_view bare = "";
 };
 
 constexpr auto kBool = OptionKind::kBool;
@@ -33,7 +35,11 @@ constexpr auto kAccepted = std::to_array<Accepted>({
     {"double_quantization", kBool, kNotBuilt, "true", "Quantised quantisation constants for QLoRA."},
     {"reward_model", kText, kNotBuilt, "null", "Reward model of PPO."},
     {"rope_scaling", kText, kNotBuilt, "null", "Stretching of rotary positions."},
-    {"flash_attn", kBool, kNoEffect, "false", "The fastest exact attention is always used."},
+    // A truth value in 2023, one of several implementations since.
+    {"flash_attn", kText, kNoEffect, "\"auto\"", "The fastest exact attention is always used.", "",
+     "auto|disabled|sdpa|fa2|fa3|true|false|True|False|yes|no|t|f|y|n|1|0", "true"},
+    {"compute_dtype", kText, kNotBuilt, "null", "Follows from --fp16 and --bf16."},
+    {"model_max_length", kInteger, kNotBuilt, "null", "Follows from --cutoff_len."},
     {"shift_attn", kBool, kNotBuilt, "false", "Shifted sparse attention."},
     {"upcast_layernorm", kBool, kNoEffect, "false", "Norms are always computed in float32."},
     {"split_special_tokens", kBool, kNoEffect, "false", "Special tokens in text never give control ids."},
@@ -51,8 +57,11 @@ constexpr auto kAccepted = std::to_array<Accepted>({
     {"predict_with_generate", kBool, kNotBuilt, "false", "Generation as evaluation."},
     {"generation_max_length", kInteger, kNotBuilt, "null", "Length limit of generation as evaluation."},
     {"generation_num_beams", kInteger, kNotBuilt, "null", "Beams of generation as evaluation."},
+    {"eval_num_beams", kInteger, kNotBuilt, "null", "Beams of generation as evaluation."},
     {"generation_config", kText, kNotBuilt, "null", "Settings of generation as evaluation."},
     {"sortish_sampler", kBool, kNotBuilt, "false", "Roughly length-sorted batches."},
+    {"train_sampling_strategy", kText, kNotBuilt, "\"random\"", "Batches in another order than a random one.", "",
+     "random|sequential|group_by_length"},
     {"group_by_length", kBool, kNotBuilt, "false", "Batches of rows of like length."},
     {"length_column_name", kText, kNoEffect, "\"length\"", "Lengths are always known."},
     {"label_smoothing_factor", kNumber, kNotBuilt, "0.0", "Label smoothing."},
@@ -82,6 +91,7 @@ constexpr auto kAccepted = std::to_array<Accepted>({
     {"fsdp_config", kText, kNotBuilt, "null", "Settings of PyTorch's sharding."},
     {"fsdp_min_num_params", kInteger, kNotBuilt, "0", "Settings of PyTorch's sharding."},
     {"fsdp_transformer_layer_cls_to_wrap", kText, kNotBuilt, "null", "Settings of PyTorch's sharding."},
+    {"average_tokens_across_devices", kBool, kNotBuilt, "true", "Another mean than that over all ranks' tokens."},
     {"no_cuda", kBool, kNoEffect, "false", "--device cpu says the same.", "use_cpu"},
     // Details of the Python trainer.
     {"prediction_loss_only", kBool, kNoEffect, "false", "Evaluation gives the loss."},
@@ -126,6 +136,7 @@ constexpr auto kAccepted = std::to_array<Accepted>({
     {"tpu_num_cores", kInteger, kNoEffect, "null", "There is no TPU backend."},
     {"tpu_metrics_debug", kBool, kNoEffect, "false", "There is no TPU backend."},
     {"mp_parameters", kText, kNoEffect, "\"\"", "A setting of a cloud service."},
+    {"export_dir", kText, kNoEffect, "null", "`baichuan export` writes the merged model."},
     {"push_to_hub", kBool, kNotBuilt, "false", "Uploading the result."},
     {"hub_model_id", kText, kNoEffect, "null", "Nothing is uploaded."},
     {"hub_strategy", kText, kNoEffect, "\"every_save\"", "Nothing is uploaded."},
@@ -141,7 +152,12 @@ constexpr auto kAccepted = std::to_array<Accepted>({
 void add_accepted_training_options(OptionTable& table) {
   for (const auto& option : kAccepted)
     table.add_accepted("Accepted from older command lines",
-                       {.name = option.name, .help = option.help, .aliases = option.aliases, .support = option.support},
+                       {.name = option.name,
+                        .help = option.help,
+                        .aliases = option.aliases,
+                        .choices = option.choices,
+                        .support = option.support,
+                        .bare = option.bare},
                        option.kind, Json::parse(option.default_text));
 }
 

@@ -23,7 +23,7 @@ struct FinetuningOptions {
 
   static void describe(auto&& field) {
     using O = FinetuningOptions;
-    field(&O::stage, {.name = "stage", .help = "Kind of training.", .choices = "sft|pt|rm|ppo|dpo"});
+    field(&O::stage, {.name = "stage", .help = "Kind of training.", .choices = "sft|pt|rm|ppo|dpo|kto"});
     field(&O::finetuning_type,
           {.name = "finetuning_type", .help = "What is trained.", .choices = "full|lora|freeze|none"});
     field(&O::compat,
@@ -169,6 +169,7 @@ struct LoggingOptions {
 struct LauncherOptions {
   std::optional<std::string> deepspeed;
   bool resume_lora_training = true;
+  std::optional<bool> create_new_adapter;  // resume_lora_training's later name, the other way round
 
   static void describe(auto&& field) {
     using O = LauncherOptions;
@@ -176,6 +177,8 @@ struct LauncherOptions {
     field(&O::resume_lora_training,
           {.name = "resume_lora_training",
            .help = "Go on training the last adapter given; false merges all and starts a new one."});
+    field(&O::create_new_adapter,
+          {.name = "create_new_adapter", .help = "The opposite of --resume_lora_training, under its later name."});
   }
 };
 
