@@ -46,9 +46,10 @@ int run(const std::vector<std::string>& words) {
   throw UsageError("the engine has no command '{}'", words.front());
 }
 
-bool wants_trace() {
+// For BAICHUAN_TRACE=1; empty otherwise.
+std::string trace_of(const c10::Error& error) {
   const char* const value = std::getenv("BAICHUAN_TRACE");
-  return value != nullptr && std::strcmp(value, "1") == 0;
+  return value != nullptr && std::strcmp(value, "1") == 0 ? error.what() : "";
 }
 
 }  // namespace
@@ -60,10 +61,10 @@ extern "C" __attribute__((visibility("default"))) int baichuan_engine_main(int a
   } catch (const c10::OutOfMemoryError& error) {
     return baichuan::report_error(
         baichuan::MachineError("out of device memory: {}; use a smaller batch, --recompute_layers all or a 16-bit type",
-                               baichuan::wants_trace() ? error.what() : error.what_without_backtrace()));
+                               error.what_without_backtrace()),
+        baichuan::trace_of(error));
   } catch (const c10::Error& error) {
-    if (baichuan::wants_trace()) return baichuan::report_error(error);
-    return baichuan::report_error(std::runtime_error(error.what_without_backtrace()));
+    return baichuan::report_error(std::runtime_error(error.what_without_backtrace()), baichuan::trace_of(error));
   } catch (const std::bad_alloc&) {
     return baichuan::report_error(baichuan::MachineError(
         "out of memory; use a smaller batch, --recompute_layers all or a 16-bit type (--bf16, --dtype bf16)"));
