@@ -32,6 +32,8 @@ struct Command {
 // Every subcommand in the order of --help.
 std::span<const Command> commands();
 const Command* find_command(std::string_view name);
+// Whether a subcommand of the interface is still to be built.
+bool is_planned_command(std::string_view name);
 
 // What runs a command, in the program (program_commands.cpp) or in the engine (engine/engine_main.cpp).
 struct CommandRunner {

@@ -55,6 +55,13 @@ constexpr auto kCommands = std::to_array<Command>({
 });
 // clang-format on
 
+constexpr auto kPlanned = std::to_array<std::string_view>({
+    "serve",
+    "eval",
+    "quantize",
+    "plan",
+});
+
 }  // namespace
 
 std::span<const Command> commands() {
@@ -64,6 +71,10 @@ std::span<const Command> commands() {
 const Command* find_command(std::string_view name) {
   const auto found = std::find_if(kCommands.begin(), kCommands.end(), [&](const Command& c) { return c.name == name; });
   return found == kCommands.end() ? nullptr : &*found;
+}
+
+bool is_planned_command(std::string_view name) {
+  return std::find(kPlanned.begin(), kPlanned.end(), name) != kPlanned.end();
 }
 
 }  // namespace baichuan

@@ -40,7 +40,7 @@ void print_options_document() {
 // "bench train" is one command of two words.
 std::vector<std::string> join_command_words(std::vector<std::string> words) {
   const std::size_t first = !words.empty() && words.front() == "help" ? 1 : 0;
-  if (words.size() > first + 1 && words[first] == "bench") {
+  if (words.size() > first + 1 && words[first] == "bench" && !words[first + 1].starts_with('-')) {
     words[first] += " " + words[first + 1];
     words.erase(words.begin() + static_cast<std::ptrdiff_t>(first) + 1);
   }
@@ -49,6 +49,8 @@ std::vector<std::string> join_command_words(std::vector<std::string> words) {
 
 const Command& require_command(const std::string& name) {
   if (const Command* const command = find_command(name)) return *command;
+  if (is_planned_command(name))
+    throw UsageError("the command {} is known but not built yet; `baichuan --help` lists those that are", name);
   std::vector<std::string> names;
   for (const auto& known : commands()) names.emplace_back(known.name);
   const std::string near = nearest_name(name, names);
