@@ -276,7 +276,7 @@ TEST_F(TrainCommand, WrongUsageEndsWith2AndWrongInputWith1InOneLine) {
 TEST_F(TrainCommand, EvaluatesWithoutTraining) {
   auto words = command("eval");
   std::erase(words, "--do_train");
-  words.push_back("--do_eval");
+  words.emplace_back("--do_eval");
   const auto run = run_baichuan(words, setup_);
   ASSERT_EQ(run.status, 0) << run.err;
   EXPECT_TRUE(read_json_file(directory_ / "eval" / "eval_results.json").contains("eval_loss"));
@@ -304,7 +304,7 @@ class ReadmeCommand : public TrainCommand, public testing::WithParamInterface<in
       for (std::string word; parts >> word;)
         if (word != "\\") words.push_back(word);
       if (cut && keep_blanks) {
-        words.push_back(" ");
+        words.emplace_back(" ");
         return words;
       }
       if (!line.ends_with('\\') && !cut) return words;
@@ -332,9 +332,9 @@ class ReadmeCommand : public TrainCommand, public testing::WithParamInterface<in
                         {"bos_token_id", 1},
                         {"eos_token_id", 2}};
     write_json_file(directory_ / "shape.json", shape);
-    const auto made = run_baichuan({"init", "--config", (directory_ / "shape.json").string(), "--tokenizer",
-                                    BAICHUAN_SHARED_DATA "/baichuan_tokenizer/tokenizer.model", "--output_dir",
-                                    snapshot.string(), "--dtype", "bf16"},
+    const std::string tokenizer = BAICHUAN_SHARED_DATA "/baichuan_tokenizer/tokenizer.model";
+    const auto made = run_baichuan({"init", "--config", (directory_ / "shape.json").string(), "--tokenizer", tokenizer,
+                                    "--output_dir", snapshot.string(), "--dtype", "bf16"},
                                    setup_);
     ASSERT_EQ(made.status, 0) << made.err;
     std::filesystem::create_directories(snapshot.parent_path().parent_path() / "refs");
