@@ -129,6 +129,7 @@ class Unpickler {
 
   // --- operations
   void step();
+  void step_value(std::uint8_t opcode);
   void step_wide(std::uint8_t opcode);
   void long_integer(std::uint64_t bytes);
   void append(const std::vector<Id>& items);
@@ -159,6 +160,7 @@ class Unpickler {
   std::vector<PickledTensor> tensors_;
 };
 
+// What steers: marks, the stack, filling containers, calls. The rest goes on to step_value and step_wide.
 void Unpickler::step() {
   const auto opcode = number<std::uint8_t>();
   switch (opcode) {
@@ -184,6 +186,35 @@ void Unpickler::step() {
     case '2':
       push(top());
       return;
+    case 'a':
+      append(pop_some(1));
+      return;
+    case 'e':
+      append(pop_to_mark());
+      return;
+    case 's':
+      set_items(pop_some(2));
+      return;
+    case 'u':
+      set_items(pop_to_mark());
+      return;
+    case 'Q':
+      persistent_id();
+      return;
+    case 'R':
+      reduce();
+      return;
+    case 'b':
+      build();
+      return;
+    default:
+      step_value(opcode);
+  }
+}
+
+// What puts a constant or a container on the stack.
+void Unpickler::step_value(std::uint8_t opcode) {
+  switch (opcode) {
     case 'N':
       push(Value{});
       return;
@@ -236,32 +267,12 @@ void Unpickler::step() {
     case '}':
       push({Kind::kDict, 0, {}, {}, {}});
       return;
-    case 'a':
-      append(pop_some(1));
-      return;
-    case 'e':
-      append(pop_to_mark());
-      return;
-    case 's':
-      set_items(pop_some(2));
-      return;
-    case 'u':
-      set_items(pop_to_mark());
-      return;
-    case 'Q':
-      persistent_id();
-      return;
-    case 'R':
-      reduce();
-      return;
-    case 'b':
-      build();
-      return;
     default:
       step_wide(opcode);
   }
 }
 
+// Texts, the memo, names; refuses what is left.
 void Unpickler::step_wide(std::uint8_t opcode) {
   switch (opcode) {
     case 'X':
