@@ -25,13 +25,15 @@ set_target_properties(baichuan_engine PROPERTIES INSTALL_RPATH "${engine_rpath}"
 
 install(TARGETS baichuan RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS baichuan_engine LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-if(TARGET baichuan_cuda)
-  set_target_properties(baichuan_cuda PROPERTIES INSTALL_RPATH "${engine_rpath}")
-  install(TARGETS baichuan_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
-endif()
+foreach(plugin IN ITEMS baichuan_cuda baichuan_nccl)
+  if(TARGET ${plugin})
+    set_target_properties(${plugin} PROPERTIES INSTALL_RPATH "${engine_rpath}")
+    install(TARGETS ${plugin} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+  endif()
+endforeach()
 
 # The headers of the engine; those of the program (app/) stay inside.
-foreach(folder IN ITEMS core data kernels io model lora infer train)
+foreach(folder IN ITEMS core data kernels io model lora infer distributed train)
   install(
     DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/baichuan

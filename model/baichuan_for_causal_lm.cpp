@@ -56,14 +56,20 @@ at::Tensor BaichuanModel::forward(const at::Tensor& ids,
                                   KvCache* cache,
                                   int64_t recompute,
                                   at::ScalarType compute_dtype) {
+  const auto announce = [this](std::size_t unit) {
+    if (before_unit) before_unit(unit);
+  };
+  announce(0);
   auto h = embed_tokens->forward(ids).to(compute_dtype);
   for (std::size_t i = 0; i < layers.size(); ++i) {
     const auto& layer = layers[i];
+    announce(i + 1);
     const bool again = static_cast<int64_t>(i) < recompute && cache == nullptr && at::GradMode::is_enabled() &&
                        (h.requires_grad() || any_requires_grad(*layer));
     h = again ? recomputed([layer, positions](const at::Tensor& x) { return layer->forward(x, positions, nullptr); }, h)
               : layer->forward(h, positions, cache);
   }
+  announce(layers.size() + 1);
   return norm->forward(h);
 }
 

@@ -6,6 +6,7 @@
 //   auto logits = model->logits(model->hidden_states(ids));
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -44,6 +45,10 @@ class BaichuanModel : public torch::nn::Module {
   std::shared_ptr<Embedding> embed_tokens;
   std::vector<std::shared_ptr<DecoderLayer>> layers;
   std::shared_ptr<RmsNorm> norm;
+
+  // Called, if set, before a unit's weights are computed with: 0 the embedding, 1 + n layer n, then norm and head. They
+  // may still be on their way from other ranks until then.
+  std::function<void(std::size_t unit)> before_unit;
 };
 
 class BaichuanForCausalLM : public torch::nn::Module {

@@ -12,29 +12,45 @@ namespace baichuan {
 
 namespace {
 
+// Of a torch.Generator that nobody has seeded.
+constexpr std::uint64_t kTorchDefaultSeed = 67280421310721;
+
+std::vector<std::int64_t> draw_permutation(std::int64_t rows, at::Generator& generator) {
+  const auto permutation = at::randperm(rows, generator, at::TensorOptions().dtype(at::kLong));
+  const auto* const first = permutation.const_data_ptr<std::int64_t>();
+  return {first, first + rows};
+}
+
+// accelerate 0.21 gives the sampler a generator with PyTorch's default seed, the same on all ranks; the sampler draws a
+// second permutation an epoch, of which it takes nothing.
+std::vector<std::int64_t> order_of_ranks_2023(std::int64_t rows, std::int64_t epoch) {
+  auto generator = at::detail::createCPUGenerator(kTorchDefaultSeed);
+  for (std::int64_t unused = 0; unused < 2 * epoch; ++unused) draw_permutation(rows, generator);
+  return draw_permutation(rows, generator);
+}
+
 std::int64_t draw_int64(at::Generator& generator) {
   return at::empty({}, at::kLong).random_(generator).item<std::int64_t>();
 }
 
 }  // namespace
 
-DataOrder::DataOrder(DataOrderMode mode, std::int64_t rows, std::uint64_t seed)
-    : mode_(mode), rows_(rows), seed_(seed), generator_(at::detail::createCPUGenerator(seed)) {}
+DataOrder::DataOrder(DataOrderMode mode, std::int64_t rows, std::uint64_t seed, std::int64_t ranks)
+    : mode_(mode), rows_(rows), seed_(seed), ranks_(ranks), generator_(at::detail::createCPUGenerator(seed)) {}
 
 std::vector<std::int64_t> DataOrder::order(std::int64_t epoch) {
   if (mode_ == DataOrderMode::kCounter) return random_order(rows_, seed_, static_cast<std::uint64_t>(epoch));
   std::vector<std::int64_t> rows(static_cast<std::size_t>(rows_));
   std::iota(rows.begin(), rows.end(), 0);
   if (mode_ == DataOrderMode::kSequential) return rows;
+  if (ranks_ > 1) return order_of_ranks_2023(rows_, epoch);
   if (epoch != epoch_) {
     draw_int64(generator_);  // the DataLoader's base seed, which nothing uses
     epoch_seed_ = draw_int64(generator_);
     epoch_ = epoch;
   }
   auto sampler = at::detail::createCPUGenerator(static_cast<std::uint64_t>(epoch_seed_));
-  const auto permutation = at::randperm(rows_, sampler, at::TensorOptions().dtype(at::kLong));
-  std::memcpy(rows.data(), permutation.const_data_ptr<std::int64_t>(), rows.size() * sizeof(std::int64_t));
-  return rows;
+  return draw_permutation(rows_, sampler);
 }
 
 void DataOrder::on_evaluation() {

@@ -1,8 +1,12 @@
 #include "train/optimizer.h"
 
 #include <cmath>
+#include <functional>
+#include <numeric>
 
 #include <torch/torch.h>
+
+#include "distributed/sharded_parameters.h"
 
 namespace baichuan {
 
@@ -23,37 +27,92 @@ std::vector<at::Tensor> pick(const std::vector<TrainedParameter>& parameters,
 
 }  // namespace
 
+std::int64_t TrainedParameter::whole_elements() const {
+  return std::accumulate(shape.begin(), shape.end(), std::int64_t{1}, std::multiplies<>());
+}
+
 Optimizer::Optimizer(std::vector<std::pair<std::string, at::Tensor>> parameters, const OptimizerSettings& settings)
     : settings_(settings) {
   torch::NoGradGuard no_grad;
-  for (auto& [name, parameter] : parameters) {
+  for (const auto& [name, parameter] : parameters) {
     TrainedParameter trained;
     trained.name = name;
-    trained.parameter = parameter;
-    trained.master = parameter.scalar_type() == at::kFloat ? parameter.detach() : parameter.detach().to(at::kFloat);
+    trained.value = parameter.detach();
+    trained.master = trained.value.to(at::kFloat);
     trained.gradient = at::zeros_like(trained.master);
-    trained.exp_avg = at::zeros_like(trained.master);
-    trained.exp_avg_sq = at::zeros_like(trained.master);
-    trained.decays = settings.decay_norms ? !name.ends_with(".bias") : !is_norm_or_bias(name);
-    parameters_.push_back(std::move(trained));
+    trained.shape = parameter.sizes().vec();
+    trained.saved_count = parameter.numel();
+    add_parameter(std::move(trained));
+    leaves_.push_back(parameter);
   }
   zero_gradients();
 }
 
-void Optimizer::zero_gradients() {
-  for (auto& trained : parameters_) {
-    trained.gradient.zero_();
-    // A float32 gradient on a 16-bit leaf: autograd adds to it in float32.
-    trained.parameter.mutable_grad() = trained.gradient;
+Optimizer::Optimizer(ShardedParameters& sharded, const OptimizerSettings& settings)
+    : settings_(settings), sharded_(&sharded) {
+  for (const auto& slice : sharded.slices()) {
+    TrainedParameter trained;
+    trained.name = slice.name;
+    trained.value = slice.value;
+    trained.master = slice.master;
+    trained.gradient = slice.gradient;
+    trained.shape = slice.shape;
+    trained.first = slice.first;
+    trained.saved_first = slice.saved_first;
+    trained.saved_count = slice.saved_count;
+    add_parameter(std::move(trained));
   }
 }
 
-double Optimizer::gradient_norm() const {
+void Optimizer::add_parameter(TrainedParameter trained) {
+  trained.exp_avg = at::zeros_like(trained.master);
+  trained.exp_avg_sq = at::zeros_like(trained.master);
+  trained.decays = settings_.decay_norms ? !trained.name.ends_with(".bias") : !is_norm_or_bias(trained.name);
+  parameters_.push_back(std::move(trained));
+}
+
+void Optimizer::zero_gradients() {
+  if (sharded_ != nullptr) {
+    sharded_->zero_gradients();
+    return;
+  }
+  for (std::size_t i = 0; i < parameters_.size(); ++i) {
+    parameters_[i].gradient.zero_();
+    // A float32 gradient on a 16-bit leaf: autograd adds to it in float32.
+    leaves_[i].mutable_grad() = parameters_[i].gradient;
+  }
+}
+
+void Optimizer::begin_micro_batch(std::int64_t contributors, bool last_of_step) {
+  if (sharded_ != nullptr) sharded_->begin_micro_batch({contributors, last_of_step});
+}
+
+void Optimizer::end_micro_batch() {
+  if (sharded_ != nullptr) sharded_->end_micro_batch();
+}
+
+void Optimizer::finish_gradients() {
+  if (sharded_ != nullptr) sharded_->finish_gradients();
+}
+
+at::Tensor Optimizer::squared_norms(bool by_block) const {
+  if (sharded_ != nullptr) {
+    const at::Tensor blocks = sharded_->squared_sums_by_block();
+    return by_block ? blocks : blocks.sum().view({1});
+  }
   double sum = 0;
   for (const auto& trained : parameters_) {
     const double norm = at::linalg_vector_norm(trained.gradient, 2, {}, false, at::kDouble).item<double>();
     sum += norm * norm;
   }
+  return at::full({1}, sum, at::kDouble);
+}
+
+double Optimizer::global_norm(const at::Tensor& squared_norms_of_ranks) const {
+  const bool by_block = squared_norms_of_ranks.size(1) > 1;
+  if (by_block) return std::sqrt(sharded_->sum_in_order(squared_norms_of_ranks));
+  double sum = 0;
+  for (std::int64_t r = 0; r < squared_norms_of_ranks.size(0); ++r) sum += squared_norms_of_ranks[r][0].item<double>();
   return std::sqrt(sum);
 }
 
@@ -113,16 +172,33 @@ void Optimizer::step_hf(const std::vector<std::size_t>& group, double learning_r
 }
 
 std::int64_t Optimizer::trained_elements() const {
+  if (sharded_ != nullptr) return sharded_->elements();
   std::int64_t elements = 0;
-  for (const auto& trained : parameters_) elements += trained.master.numel();
+  for (const auto& trained : parameters_) elements += trained.whole_elements();
   return elements;
 }
 
 void Optimizer::copy_masters_to_parameters() {
   torch::NoGradGuard no_grad;
   for (auto& trained : parameters_)
-    if (!trained.parameter.is_same(trained.master) && trained.parameter.scalar_type() != at::kFloat)
-      trained.parameter.copy_(trained.master);
+    if (trained.value.scalar_type() != at::kFloat) trained.value.copy_(trained.master);
+  if (sharded_ != nullptr) sharded_->publish();
+}
+
+void Optimizer::visit_masters(
+    const std::function<void(const std::string& name, const at::Tensor& master)>& visit) const {
+  if (sharded_ == nullptr) {
+    for (const auto& trained : parameters_) visit(trained.name, trained.master);
+    return;
+  }
+  for (std::size_t u = 0; u < sharded_->unit_count(); ++u) {
+    const auto masters = sharded_->gather_masters(u);
+    for (std::size_t i = 0; i < masters.size(); ++i) visit(sharded_->unit(u).parameters[i].first, masters[i]);
+  }
+}
+
+void Optimizer::wait_for_values() const {
+  if (sharded_ != nullptr) sharded_->wait_for_all();
 }
 
 }  // namespace baichuan

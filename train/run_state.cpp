@@ -15,7 +15,7 @@ constexpr int kVersion = 1;
 
 // A checkpoint's position and moments mean nothing under other values of these.
 constexpr auto kFixed = std::to_array<std::string_view>(
-    {"per_device_train_batch_size", "gradient_accumulation_steps", "seed", "compat", "finetuning_type", "lora_rank",
+    {"per_device_train_batch_size", "seed", "compat", "finetuning_type", "lora_rank",
      "lora_target", "dataset", "val_size", "max_samples", "template", "template_compat", "cutoff_len",
      "max_source_length", "max_target_length", "train_on_prompt", "disable_shuffling", "loss_normalization", "optim"});
 
@@ -23,7 +23,9 @@ constexpr auto kFixed = std::to_array<std::string_view>(
 constexpr auto kFree =
     std::to_array<std::string_view>({"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "logging_dir",
                                      "report_to", "log_level", "plot_loss", "overwrite_cache", "dataset_cache_dir",
-                                     "preprocessing_num_workers", "save_total_limit", "recompute_layers"});
+                                     "preprocessing_num_workers", "save_total_limit", "recompute_layers",
+                                     "gradient_accumulation_steps", "num_gpus", "num_processes", "local_rank",
+                                     "max_restarts", "ddp_timeout"});
 
 bool among(std::string_view name, const auto& names) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -73,12 +75,12 @@ void save_run_state(const std::filesystem::path& checkpoint,
   file["epoch"] = s.position.epoch;
   file["micro_batch"] = s.position.micro_batch;
   file["micro_batches_in_all"] = s.position.total;
+  file["micro_batches_per_step"] = s.micro_batches_per_step;
   file["loss_since_log"] = s.loss_since_log;
   file["steps_since_log"] = s.steps_since_log;
   file["loss_in_all"] = s.loss_in_all;
   file["total_flos"] = s.total_flos;
   file["elapsed_seconds"] = s.elapsed_seconds;
-  file["last_grad_norm"] = s.last_grad_norm;
   file["samples_seen"] = s.samples_seen;
   file["loss_scale"] = {{"scale", s.loss_scale.scale},
                         {"good_steps", s.loss_scale.good_steps},
@@ -99,12 +101,12 @@ RunState load_run_state(const std::filesystem::path& checkpoint) {
     s.step = file.at("step");
     s.updates = file.at("updates");
     s.position = {file.at("epoch"), file.at("micro_batch"), file.at("micro_batches_in_all")};
+    s.micro_batches_per_step = file.at("micro_batches_per_step");
     s.loss_since_log = file.at("loss_since_log");
     s.steps_since_log = file.at("steps_since_log");
     s.loss_in_all = file.at("loss_in_all");
     s.total_flos = file.at("total_flos");
     s.elapsed_seconds = file.at("elapsed_seconds");
-    s.last_grad_norm = file.at("last_grad_norm");
     s.samples_seen = file.at("samples_seen");
     const Json& scale = file.at("loss_scale");
     s.loss_scale = {scale.at("scale"), scale.at("good_steps"), scale.at("hysteresis_left"), scale.at("iteration"),
@@ -116,6 +118,28 @@ RunState load_run_state(const std::filesystem::path& checkpoint) {
     throw CheckpointError("{}: expected a complete run state; {}; use an older checkpoint",
                           (checkpoint / kFile).string(), error.what());
   }
+}
+
+std::int64_t resumed_micro_batches_per_step(const std::filesystem::path& checkpoint,
+                                            std::int64_t wanted,
+                                            std::int64_t ranks) {
+  const Json file = read_state_file(checkpoint);
+  const Json& saved = file.value("micro_batches_per_step", Json());
+  if (!saved.is_number_integer() || saved.get<std::int64_t>() < 1)
+    throw CheckpointError("{}: expected a complete run state; found no micro_batches_per_step; use an older checkpoint",
+                          (checkpoint / kFile).string());
+  const auto before = saved.get<std::int64_t>();
+  if (before == wanted) return wanted;
+  const Json options = file.value("options", Json::object());
+  const std::int64_t accumulation = options.value("gradient_accumulation_steps", std::int64_t{1});
+  if (wanted != accumulation * ranks)
+    throw CheckpointError(
+        "cannot resume from {}: a step had {} micro-batches over all ranks, and would have {}; choose "
+        "--gradient_accumulation_steps so that it stays the same, or start a new run (--overwrite_output_dir) from its "
+        "weights",
+        checkpoint.string(), before, wanted);
+  log::info("a step keeps its {} micro-batches, now dealt out to {} rank{}", before, ranks, ranks == 1 ? "" : "s");
+  return before;
 }
 
 void check_resumed_options(const std::filesystem::path& checkpoint,

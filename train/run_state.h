@@ -15,12 +15,12 @@ struct RunState {
   std::int64_t step = 0;     // optimiser steps done, skipped ones included
   std::int64_t updates = 0;  // without the skipped ones: what the schedule counts
   DataPosition position;
+  std::int64_t micro_batches_per_step = 1;  // over all ranks
   double loss_since_log = 0;
   std::int64_t steps_since_log = 0;
   double loss_in_all = 0;
   double total_flos = 0;
   double elapsed_seconds = 0;
-  double last_grad_norm = 0;
   std::int64_t samples_seen = 0;
   LossScale::State loss_scale;
   Json schedule = Json::object();
@@ -34,6 +34,12 @@ void save_run_state(const std::filesystem::path& checkpoint,
 
 // Throws CheckpointError when the file is missing or of another kind.
 RunState load_run_state(const std::filesystem::path& checkpoint);
+
+// Micro-batches of a step, over all ranks, of a run that goes on: the checkpoint's, if the options ask for `wanted` only
+// because the number of ranks has changed.
+std::int64_t resumed_micro_batches_per_step(const std::filesystem::path& checkpoint,
+                                            std::int64_t wanted,
+                                            std::int64_t ranks);
 
 // Compares the options of a checkpoint with those of this run, field by field. What changes the meaning of the saved
 // position or moments is an error that lists every such field; other differences are warnings.

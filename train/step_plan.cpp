@@ -13,10 +13,12 @@ StepPlan plan_steps(std::int64_t rows,
                     std::int64_t accumulation,
                     double epochs,
                     std::int64_t max_steps,
-                    bool carry_over) {
+                    bool carry_over,
+                    std::int64_t equal_shares) {
   if (rows <= 0) throw DataError("expected at least one training row; found none; check --dataset and --val_size");
-  StepPlan plan{rows, batch_size, accumulation, carry_over, 0, 0, 0};
+  StepPlan plan{rows, batch_size, accumulation, carry_over, 0, equal_shares > 1, 0, 0};
   plan.micro_batches_per_epoch = (rows + batch_size - 1) / batch_size;
+  plan.micro_batches_per_epoch = (plan.micro_batches_per_epoch + equal_shares - 1) / equal_shares * equal_shares;
   const std::int64_t micro = plan.micro_batches_per_epoch;
   plan.steps_per_epoch =
       carry_over ? std::max<std::int64_t>(micro / accumulation, 1) : (micro + accumulation - 1) / accumulation;
@@ -47,6 +49,14 @@ bool StepSequence::step_ends_here() const {
          (epoch_over && plan_.micro_batches_per_epoch <= plan_.accumulation);
 }
 
+std::vector<std::int64_t> StepSequence::rows_of(std::int64_t micro_batch) const {
+  std::vector<std::int64_t> rows;
+  const auto size = static_cast<std::int64_t>(order_.size());
+  for (std::int64_t i = micro_batch * plan_.batch_size; i < (micro_batch + 1) * plan_.batch_size; ++i)
+    if (i < size || plan_.filled_up) rows.push_back(order_[static_cast<std::size_t>(i % size)]);
+  return rows;
+}
+
 PlannedStep StepSequence::next() {
   PlannedStep step;
   do {
@@ -54,12 +64,7 @@ PlannedStep StepSequence::next() {
       order_ = order_of_(position_.epoch);
       ordered_epoch_ = position_.epoch;
     }
-    const auto begin = static_cast<std::size_t>(position_.micro_batch * plan_.batch_size);
-    const auto end = std::min(order_.size(), begin + static_cast<std::size_t>(plan_.batch_size));
-    step.micro_batches.push_back(
-        {position_.epoch,
-         position_.micro_batch,
-         {order_.begin() + static_cast<std::ptrdiff_t>(begin), order_.begin() + static_cast<std::ptrdiff_t>(end)}});
+    step.micro_batches.push_back({position_.epoch, position_.micro_batch, rows_of(position_.micro_batch)});
     ++position_.total;
     if (++position_.micro_batch == plan_.micro_batches_per_epoch) {
       position_.micro_batch = 0;
@@ -75,10 +80,6 @@ bool StepSequence::at_epoch_end() const {
   if (!plan_.carry_over || plan_.micro_batches_per_epoch <= plan_.accumulation) return false;
   const std::int64_t missing = plan_.accumulation - position_.total % plan_.accumulation;
   return plan_.micro_batches_per_epoch - position_.micro_batch < missing;
-}
-
-std::int64_t StepSequence::finished_epochs() const {
-  return position_.epoch + (position_.micro_batch == 0 ? 0 : 1);
 }
 
 }  // namespace baichuan

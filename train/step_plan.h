@@ -12,20 +12,23 @@ namespace baichuan {
 struct StepPlan {
   std::int64_t rows = 0;
   std::int64_t batch_size = 1;               // rows of a micro-batch
-  std::int64_t accumulation = 1;             // micro-batches of a step (G)
+  std::int64_t accumulation = 1;             // micro-batches of a step, over all ranks (G x ranks)
   bool carry_over = false;                   // the rule of 2023
-  std::int64_t micro_batches_per_epoch = 0;  // L = ceil(rows / batch_size)
+  std::int64_t micro_batches_per_epoch = 0;  // L = ceil(rows / batch_size), over all ranks
+  bool filled_up = false;                    // the last micro-batches take rows from the epoch's beginning
   std::int64_t steps_per_epoch = 0;
   std::int64_t max_steps = 0;
 };
 
-// `max_steps` above 0 replaces `epochs`. Throws DataError when there are no rows.
+// `max_steps` above 0 replaces `epochs`. `equal_shares` above 1 fills every epoch up, so that as many ranks get as many
+// micro-batches of full size each (accelerate 0.21, BatchSamplerShard). Throws DataError when there are no rows.
 StepPlan plan_steps(std::int64_t rows,
                     std::int64_t batch_size,
                     std::int64_t accumulation,
                     double epochs,
                     std::int64_t max_steps,
-                    bool carry_over);
+                    bool carry_over,
+                    std::int64_t equal_shares = 1);
 
 struct PlannedMicroBatch {
   std::int64_t epoch;
@@ -57,11 +60,10 @@ class StepSequence {
   void restore(const DataPosition& position);
   // No full step is left in the current epoch: the time for what happens at the end of an epoch.
   bool at_epoch_end() const;
-  // Whole epochs finished when at_epoch_end().
-  std::int64_t finished_epochs() const;
 
  private:
   bool step_ends_here() const;
+  std::vector<std::int64_t> rows_of(std::int64_t micro_batch) const;
 
   StepPlan plan_;
   std::function<std::vector<std::int64_t>(std::int64_t)> order_of_;

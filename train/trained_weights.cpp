@@ -10,12 +10,11 @@
 #include "lora/adapter.h"
 #include "model/baichuan_for_causal_lm.h"
 #include "model/load_weights.h"
+#include "train/optimizer_state.h"
 
 namespace baichuan {
 
 namespace {
-
-constexpr const char* kOptimizerFile = "optimizer.safetensors";
 
 std::uint64_t bytes_of(const at::Tensor& tensor) {
   return tensor.nbytes();
@@ -39,11 +38,15 @@ class AdapterWeights : public TrainedWeights {
   std::vector<std::pair<std::string, at::Tensor>> parameters() override { return adapter_.parameters(); }
 
   // Adapters are float32, so that the parameters are their own masters.
-  void save(const std::filesystem::path& directory, const Optimizer&) const override {
-    adapter_.save(directory, base_name_);
+  void save(const std::filesystem::path& directory, const Optimizer& optimizer, bool writes) const override {
+    optimizer.wait_for_values();
+    if (writes) adapter_.save(directory, base_name_);
   }
 
-  void load(const std::filesystem::path& directory, Optimizer&) override { adapter_.load_weights(directory); }
+  void load(const std::filesystem::path& directory, Optimizer& optimizer) override {
+    optimizer.wait_for_values();
+    adapter_.load_weights(directory);
+  }
 
   std::uint64_t saved_bytes() const override {
     std::uint64_t bytes = 0;
@@ -69,22 +72,38 @@ class ModelWeights : public TrainedWeights {
     return result;
   }
 
-  void save(const std::filesystem::path& directory, const Optimizer& optimizer) const override {
+  void save(const std::filesystem::path& directory, const Optimizer& optimizer, bool writes) const override {
     std::vector<TensorSpec> specs;
-    for (const auto& trained : optimizer.parameters())
-      specs.push_back({trained.name, stored_dtype_of(trained.name), trained.master.sizes().vec()});
-    CheckpointWriter writer(directory, specs, {});
-    for (const auto& trained : optimizer.parameters()) writer.write(trained.name, trained.master);
-    writer.finish();
+    for (const auto& named : model_.named_parameters())
+      specs.push_back({named.key(), stored_dtype_of(named.key()), named.value().sizes().vec()});
+    optimizer.wait_for_values();
+    std::optional<CheckpointWriter> writer;
+    if (writes) writer.emplace(directory, specs, CheckpointWriteOptions{});
+    const auto write = [&](const std::string& name, const at::Tensor& value) {
+      if (writer) writer->write(name, value);
+    };
+    if (values_are_stored()) {
+      // The computing copies are the masters rounded once to the stored type: nothing need be gathered.
+      for (const auto& named : model_.named_parameters()) write(named.key(), named.value());
+    } else {
+      optimizer.visit_masters(write);
+    }
+    if (!writer) return;
+    writer->finish();
     copy_model_side_files(base_, directory);
     write_json_file(directory / "config.json", to_config_json(model_.config(), dtype_name(specs.front().dtype)));
   }
 
   void load(const std::filesystem::path& directory, Optimizer& optimizer) override {
     const auto reader = CheckpointReader::open(directory);
+    optimizer.wait_for_values();
     for (const auto& trained : optimizer.parameters()) {
-      at::Tensor master = trained.master;
-      reader.read_into(trained.name, master);
+      if (trained.master.numel() == trained.whole_elements()) {
+        at::Tensor whole = trained.master.view(trained.shape);
+        reader.read_into(trained.name, whole);
+      } else {
+        trained.master.copy_(read_elements(reader, trained.name, trained.shape, trained.first, trained.master.numel()));
+      }
     }
     optimizer.copy_masters_to_parameters();
   }
@@ -103,6 +122,11 @@ class ModelWeights : public TrainedWeights {
   }
 
  private:
+  bool values_are_stored() const {
+    for (const auto& named : model_.named_parameters())
+      if (stored_dtype_of(named.key()) != named.value().scalar_type()) return false;
+    return true;
+  }
   at::ScalarType stored_dtype_of(const std::string& name) const {
     const auto found = dtypes_.find(name);
     return found == dtypes_.end() ? at::kFloat : found->second;
@@ -112,21 +136,6 @@ class ModelWeights : public TrainedWeights {
   std::filesystem::path base_;
   std::map<std::string, at::ScalarType> dtypes_;
 };
-
-struct StateTensor {
-  std::string name;
-  at::Tensor value;
-};
-
-std::vector<StateTensor> state_tensors(const Optimizer& optimizer, bool with_masters) {
-  std::vector<StateTensor> tensors;
-  for (const auto& trained : optimizer.parameters()) {
-    tensors.push_back({trained.name + ".exp_avg", trained.exp_avg});
-    tensors.push_back({trained.name + ".exp_avg_sq", trained.exp_avg_sq});
-    if (with_masters) tensors.push_back({trained.name + ".master", trained.master});
-  }
-  return tensors;
-}
 
 }  // namespace
 
@@ -138,33 +147,6 @@ std::unique_ptr<TrainedWeights> make_model_weights(BaichuanForCausalLM& model,
                                                    const std::filesystem::path& base_directory,
                                                    std::map<std::string, at::ScalarType> stored_dtypes) {
   return std::make_unique<ModelWeights>(model, base_directory, std::move(stored_dtypes));
-}
-
-void save_optimizer_state(const Optimizer& optimizer, bool with_masters, const std::filesystem::path& directory) {
-  const auto tensors = state_tensors(optimizer, with_masters);
-  std::vector<TensorSpec> specs;
-  for (const auto& [name, value] : tensors) specs.push_back({name, at::kFloat, value.sizes().vec()});
-  CheckpointWriteOptions options;
-  options.stem = "optimizer";
-  options.max_shard_bytes = std::numeric_limits<std::int64_t>::max();
-  CheckpointWriter writer(directory, specs, options);
-  for (const auto& [name, value] : tensors) writer.write(name, value);
-  writer.finish();
-}
-
-void load_optimizer_state(Optimizer& optimizer, const std::filesystem::path& directory) {
-  const auto reader = CheckpointReader::open(directory / kOptimizerFile);
-  const bool with_masters = reader.find(optimizer.parameters().front().name + ".master") != nullptr;
-  std::vector<ReadRequest> requests;
-  for (const auto& [name, value] : state_tensors(optimizer, with_masters)) requests.push_back({name, value});
-  reader.read_all(requests);
-  optimizer.copy_masters_to_parameters();
-}
-
-std::uint64_t optimizer_state_bytes(const Optimizer& optimizer, bool with_masters) {
-  std::uint64_t bytes = 0;
-  for (const auto& [name, value] : state_tensors(optimizer, with_masters)) bytes += bytes_of(value);
-  return bytes;
 }
 
 }  // namespace baichuan

@@ -24,8 +24,9 @@ class TrainedWeights {
 
   // Leaves with gradients, under their checkpoint names.
   virtual std::vector<std::pair<std::string, at::Tensor>> parameters() = 0;
-  // Weights that other commands load; written from the optimiser's float32 masters.
-  virtual void save(const std::filesystem::path& directory, const Optimizer& optimizer) const = 0;
+  // Weights that other commands load; written from the optimiser's float32 masters. Every rank calls it, the leading
+  // one `writes`.
+  virtual void save(const std::filesystem::path& directory, const Optimizer& optimizer, bool writes) const = 0;
   // Puts weights saved by save() into the optimiser's masters and the model.
   virtual void load(const std::filesystem::path& directory, Optimizer& optimizer) = 0;
   virtual std::uint64_t saved_bytes() const = 0;
@@ -41,11 +42,5 @@ std::unique_ptr<TrainedWeights> make_adapter_weights(LoraAdapter& adapter, const
 std::unique_ptr<TrainedWeights> make_model_weights(BaichuanForCausalLM& model,
                                                    const std::filesystem::path& base_directory,
                                                    std::map<std::string, at::ScalarType> stored_dtypes);
-
-// optimizer.safetensors: moments, and masters where save() rounds them.
-void save_optimizer_state(const Optimizer& optimizer, bool with_masters, const std::filesystem::path& directory);
-// Masters that the file does not hold stay as they are. Throws CheckpointError naming the tensor that does not fit.
-void load_optimizer_state(Optimizer& optimizer, const std::filesystem::path& directory);
-std::uint64_t optimizer_state_bytes(const Optimizer& optimizer, bool with_masters);
 
 }  // namespace baichuan

@@ -1,18 +1,21 @@
 #include "train/trainer.h"
 
-#include <chrono>
 #include <cmath>
 
 #include "core/error.h"
+#include "core/files.h"
 #include "core/log.h"
+#include "distributed/process_group.h"
 #include "model/baichuan_for_causal_lm.h"
-#include "train/batch.h"
 #include "train/checkpoint_store.h"
 #include "train/data_order.h"
+#include "train/flop_utilisation.h"
 #include "train/learning_rate_schedule.h"
+#include "train/optimizer_state.h"
 #include "train/peak_memory.h"
 #include "train/run_clock.h"
 #include "train/run_state.h"
+#include "train/step_batches.h"
 #include "train/tensorboard_writer.h"
 #include "train/trained_weights.h"
 #include "train/training_log.h"
@@ -26,10 +29,11 @@ OptimizerSettings optimizer_settings(const TrainerOptions& options) {
   return {o.adam_beta1, o.adam_beta2, o.adam_epsilon, o.weight_decay, o.optim == "adamw_hf", options.compat_2023};
 }
 
-TrainStepSettings step_settings(const TrainerOptions& options) {
-  return {options.normalization,     options.optimization.gradient_accumulation_steps,
-          options.max_grad_norm,     options.seed,
-          options.optimization.fp16, options.loss_scale};
+TrainStepSettings step_settings(const TrainerOptions& options, const StepPlan& plan) {
+  return {options.normalization,     plan.accumulation,
+          options.max_grad_norm,     options.deterministic_reduce,
+          options.seed,              options.optimization.fp16,
+          options.loss_scale};
 }
 
 DataOrderMode order_mode(const TrainerOptions& options) {
@@ -43,21 +47,54 @@ std::int64_t interval(double value, std::int64_t max_steps) {
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(value * static_cast<double>(max_steps))));
 }
 
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
 // "…/checkpoint-120" -> 120
 std::int64_t step_of(const std::string& checkpoint) {
   return std::stoll(checkpoint.substr(checkpoint.rfind('-') + 1));
 }
 
-struct EvalFigures {
-  double loss = 0;        // what eval_loss reports
-  double token_loss = 0;  // mean over labelled tokens
-  double seconds = 0;
-  std::int64_t batches = 0;
-};
+// The leading rank alone keeps the directory.
+std::optional<CheckpointStore> open_store(const TrainerOptions& options, const ProcessGroup& group) {
+  if (group.rank() != 0) return {};
+  return std::make_optional<CheckpointStore>(options.logging.output_dir);
+}
+
+// Verified by the leading rank, the same for all.
+std::optional<std::filesystem::path> find_resumed_checkpoint(const TrainerOptions& options, ProcessGroup& group) {
+  const LoggingOptions& logging = options.logging;
+  if (logging.resume_from_checkpoint.value_or("false") == "false") return {};
+  std::filesystem::path found;
+  if (group.rank() == 0)
+    found = options.verified_checkpoint
+                ? *options.verified_checkpoint
+                : resolve_resume_checkpoint(logging.output_dir, *logging.resume_from_checkpoint);
+  return group.gather_texts(found.string(), "the verified checkpoint").front();
+}
+
+// Counted over all ranks: a step of G micro-batches a rank is one of G x ranks micro-batches. A run that goes on with
+// another number of ranks keeps the micro-batches of a step, and so its course.
+StepPlan plan_run(const TrainerInputs& inputs,
+                  const TrainerOptions& options,
+                  std::int64_t ranks,
+                  const std::optional<std::filesystem::path>& resumed) {
+  const auto& o = options.optimization;
+  std::int64_t accumulation = o.gradient_accumulation_steps * ranks;
+  if (resumed) accumulation = resumed_micro_batches_per_step(*resumed, accumulation, ranks);
+  const std::int64_t padded_ranks = options.compat_2023 ? ranks : 1;  // then every rank got as many micro-batches
+  return plan_steps(inputs.train_rows.size(), o.per_device_train_batch_size, accumulation, o.num_train_epochs,
+                    o.max_steps, options.compat_2023, padded_ranks);
+}
+
+Optimizer make_optimizer(const TrainerInputs& inputs, const TrainerOptions& options) {
+  if (!options.finetuning.do_train) return Optimizer({}, optimizer_settings(options));  // evaluation needs no state
+  if (inputs.sharded != nullptr) return Optimizer(*inputs.sharded, optimizer_settings(options));
+  return Optimizer(inputs.weights.parameters(), optimizer_settings(options));
+}
+
+void remove_results(const std::filesystem::path& output_dir) {
+  for (const char* const name : {"trainer_state.json", "all_results.json", "train_results.json", "eval_results.json",
+                                 "training_loss.png", "training_eval_loss.png"})
+    remove_quietly(output_dir / name);
+}
 
 }  // namespace
 
@@ -65,21 +102,26 @@ class Trainer::Run {
  public:
   Run(const TrainerInputs& inputs, const TrainerOptions& options, const TrainerHooks& hooks);
   int train();
-  void evaluate_only();
+  int evaluate_only();
 
  private:
   void start();
-  void resume(const std::filesystem::path& checkpoint);
+  void resume();
   bool do_step();
+  void count_step(const PlannedStep& planned, const StepBatches& batches);
   void after_step();
   void log_step();
-  EvalFigures evaluate();
-  void evaluate_and_log();
+  EvaluationFigures evaluate(const std::function<int()>& interrupt_signal);
+  bool evaluate_and_log(const std::function<int()>& interrupt_signal = {});
   void save_checkpoint();
+  std::uint64_t checkpoint_bytes() const;
+  void require_disk_space() const;
+  bool is_better(double eval_loss) const;
+  void load_best_weights();
   void finish();
-  Batch batch_of(const SftDataset& rows, std::span<const std::int64_t> indices) const;
   LogPosition here() const;
-  bool due(const std::string& strategy, std::int64_t every) const;
+  bool due(const std::string& strategy, double every) const;
+  bool leads() const { return group_.rank() == 0; }
   std::optional<std::int64_t> save_limit() const {
     const std::int64_t limit = options_.logging.save_total_limit;
     return limit > 0 ? std::optional(limit) : std::nullopt;
@@ -90,14 +132,17 @@ class Trainer::Run {
   TrainerOptions options_;
   TrainerHooks hooks_;
   std::filesystem::path output_dir_;
+  std::unique_ptr<ProcessGroup> solo_;
+  ProcessGroup& group_;
 
+  std::optional<CheckpointStore> store_;  // of the leading rank
+  std::optional<std::filesystem::path> resume_from_;
   StepPlan plan_;
   Optimizer optimizer_;
   TrainStep step_;
   DataOrder order_;
   StepSequence sequence_;
   LearningRateSchedule schedule_;
-  CheckpointStore store_;
   TrainingLog log_;
   std::optional<RunClock> clock_;
   std::optional<TensorBoardWriter> board_;
@@ -105,12 +150,13 @@ class Trainer::Run {
   RunState state_;
   TrainStepResult last_;
   double last_rate_ = 0;
+  int stop_signal_ = 0;
   std::optional<double> last_eval_loss_;
   std::int64_t eval_step_ = -1;
   std::optional<std::int64_t> best_step_;
   std::int64_t saved_step_ = -1;
-  std::int64_t first_step_ = 0;
   std::int64_t flos_parameters_ = 0;
+  FlopUtilisation utilisation_;
 };
 
 Trainer::Run::Run(const TrainerInputs& inputs, const TrainerOptions& options, const TrainerHooks& hooks)
@@ -118,20 +164,19 @@ Trainer::Run::Run(const TrainerInputs& inputs, const TrainerOptions& options, co
       options_(options),
       hooks_(hooks),
       output_dir_(options.logging.output_dir),
-      plan_(plan_steps(inputs.train_rows.size(),
-                       options.optimization.per_device_train_batch_size,
-                       options.optimization.gradient_accumulation_steps,
-                       options.optimization.num_train_epochs,
-                       options.optimization.max_steps,
-                       options.compat_2023)),
-      optimizer_(inputs.weights.parameters(), optimizer_settings(options)),
-      step_(inputs.model, inputs.adapter, optimizer_, step_settings(options)),
-      order_(order_mode(options), inputs.train_rows.size(), options.seed),
+      solo_(inputs.group == nullptr ? make_solo_group() : nullptr),
+      group_(inputs.group == nullptr ? *solo_ : *inputs.group),
+      store_(open_store(options, group_)),
+      resume_from_(find_resumed_checkpoint(options, group_)),
+      plan_(plan_run(inputs, options, group_.size(), resume_from_)),
+      optimizer_(make_optimizer(inputs, options)),
+      step_(inputs.model, inputs.adapter, optimizer_, step_settings(options, plan_), &group_),
+      order_(order_mode(options), inputs.train_rows.size(), options.seed, group_.size()),
       sequence_(plan_, [this](std::int64_t epoch) { return order_.order(epoch); }),
       schedule_({parse_schedule(options.optimization.lr_scheduler_type), options.optimization.learning_rate,
                  plan_.max_steps, options.optimization.warmup_steps, options.optimization.warmup_ratio}),
-      store_(output_dir_),
-      log_(output_dir_, plan_.max_steps, options.optimization.num_train_epochs) {
+      log_(output_dir_, plan_.max_steps, options.optimization.num_train_epochs, /*writes=*/group_.rank() == 0),
+      utilisation_(inputs.model, inputs.train_rows, inputs.adapter != nullptr) {
   // The Python trainer's estimate of work: all parameters but the input embedding.
   for (const auto& named : inputs.model.named_parameters())
     if (named.key().find("embed_tokens") == std::string::npos) flos_parameters_ += named.value().numel();
@@ -140,25 +185,27 @@ Trainer::Run::Run(const TrainerInputs& inputs, const TrainerOptions& options, co
 void Trainer::Run::start() {
   const auto& logging = options_.logging;
   if (in_.exact_weights) in_.weights.load(*in_.exact_weights, optimizer_);
-  const bool resumed = logging.resume_from_checkpoint.has_value() && *logging.resume_from_checkpoint != "false";
-  if (resumed) {
-    resume(resolve_resume_checkpoint(output_dir_, *logging.resume_from_checkpoint));
-  } else if (logging.overwrite_output_dir) {
-    store_.remove_all();
-    log_.start_fresh();
+  if (resume_from_) {
+    resume();
   } else {
-    require_no_checkpoints(output_dir_);
+    if (leads() && logging.overwrite_output_dir) {
+      store_->remove_all();
+      remove_results(output_dir_);
+    } else if (leads()) {
+      require_no_checkpoints(output_dir_);
+    }
     log_.start_fresh();
   }
-  first_step_ = state_.step;
+  if (leads()) require_disk_space();
   clock_.emplace(plan_.max_steps, state_.elapsed_seconds);
-  if (logging.report_to == "none") return;
-  const auto directory = tensorboard_directory(output_dir_, logging.logging_dir.value_or(""), resumed);
-  board_.emplace(directory, resumed ? std::optional(state_.step) : std::nullopt);
-  if (!resumed) board_->text(0, "options", "```json\n" + options_.resolved_options.dump(2) + "\n```");
+  if (logging.report_to == "none" || !leads()) return;
+  const auto directory = tensorboard_directory(output_dir_, logging.logging_dir.value_or(""), resume_from_.has_value());
+  board_.emplace(directory, resume_from_ ? std::optional(state_.step) : std::nullopt);
+  if (!resume_from_) board_->text(0, "options", "```json\n" + options_.resolved_options.dump(2) + "\n```");
 }
 
-void Trainer::Run::resume(const std::filesystem::path& checkpoint) {
+void Trainer::Run::resume() {
+  const auto& checkpoint = *resume_from_;
   check_resumed_options(checkpoint, options_.resolved_options, options_.data_fingerprint);
   state_ = load_run_state(checkpoint);
   in_.weights.load(checkpoint, optimizer_);
@@ -179,17 +226,18 @@ int Trainer::Run::train() {
   log::info("{} training rows, {} evaluation rows; {} micro-batches an epoch, {} steps in all; {} trained parameters",
             in_.train_rows.size(), in_.eval_rows == nullptr ? 0 : in_.eval_rows->size(), plan_.micro_batches_per_epoch,
             plan_.max_steps, optimizer_.trained_elements());
-  while (state_.step < plan_.max_steps) {
+  while (state_.step < plan_.max_steps && stop_signal_ == 0) {
     if (!do_step()) break;
     after_step();
   }
   if (hooks_.progress != nullptr) hooks_.progress->finish();
+  optimizer_.wait_for_values();
   if (state_.step < plan_.max_steps) {
     if (options_.logging.save_strategy != "no") save_checkpoint();
-    const int signal = hooks_.interrupt_signal();
-    log::warning("stopped by signal {} after step {} of {}; go on with --resume_from_checkpoint latest", signal,
+    group_.gather_texts("stopped", "the end of the run");  // nobody leaves while others still talk to it
+    log::warning("stopped by signal {} after step {} of {}; go on with --resume_from_checkpoint latest", stop_signal_,
                  state_.step, plan_.max_steps);
-    return signal;
+    return stop_signal_;
   }
   finish();
   return 0;
@@ -197,36 +245,45 @@ int Trainer::Run::train() {
 
 // Returns false, with everything as it was before the step, when a signal asks to stop.
 bool Trainer::Run::do_step() {
-  if (hooks_.interrupt_signal() != 0) return false;
+  const bool alone = group_.size() == 1;  // several ranks agree within a step
+  if (alone && (stop_signal_ = hooks_.interrupt_signal()) != 0) return false;
   const DataPosition before = sequence_.position();
   const auto order_before = order_.state();
   const PlannedStep planned = sequence_.next();
-  std::vector<Batch> batches;
-  for (const auto& micro : planned.micro_batches) batches.push_back(batch_of(in_.train_rows, micro.rows));
+  group_.enter_phase(fmt::format("in step {}", state_.step + 1));
+  const StepBatches batches =
+      make_step_batches(planned, in_.train_rows, in_.model.config().pad_token_id, in_.model.device(), group_);
   last_rate_ = next_rate();
-  if (!step_.run(batches, state_.step + 1, last_rate_, last_, [this] { return hooks_.interrupt_signal() != 0; })) {
+  const auto interrupt = [&] { return alone ? (stop_signal_ = hooks_.interrupt_signal()) : hooks_.interrupt_signal(); };
+  if (!step_.run(batches.work(), state_.step + 1, last_rate_, last_, interrupt)) {
     order_.restore(order_before);
     sequence_.restore(before);
     return false;
   }
+  stop_signal_ = std::max(stop_signal_, last_.stop_signal);
+  count_step(planned, batches);
+  return true;
+}
+
+void Trainer::Run::count_step(const PlannedStep& planned, const StepBatches& batches) {
   ++state_.step;
   if (!last_.skipped) ++state_.updates;
   state_.position = sequence_.position();
   state_.loss_since_log += last_.loss;
   state_.loss_in_all += last_.loss;
   ++state_.steps_since_log;
-  for (std::size_t i = 0; i < batches.size(); ++i) {
-    state_.total_flos += 6.0 * static_cast<double>(batches[i].ids.numel()) * static_cast<double>(flos_parameters_);
-    state_.samples_seen += static_cast<std::int64_t>(planned.micro_batches[i].rows.size());
-    if (hooks_.observer != nullptr) hooks_.observer->on_micro_batch(planned.micro_batches[i], last_.micro_losses[i]);
+  state_.total_flos += 6.0 * static_cast<double>(batches.padded_tokens) * static_cast<double>(flos_parameters_);
+  state_.samples_seen += batches.rows;
+  if (hooks_.observer != nullptr) {
+    for (std::size_t i = 0; i < planned.micro_batches.size(); ++i)
+      hooks_.observer->on_micro_batch(planned.micro_batches[i], last_.micro_losses[i]);
+    hooks_.observer->on_step(state_.step, last_rate_, last_);
   }
-  if (hooks_.observer != nullptr) hooks_.observer->on_step(state_.step, last_rate_, last_);
   clock_->step_done(state_.step, last_.tokens);
-  return true;
 }
 
-bool Trainer::Run::due(const std::string& strategy, std::int64_t every) const {
-  if (strategy == "steps") return state_.step % every == 0;
+bool Trainer::Run::due(const std::string& strategy, double every) const {
+  if (strategy == "steps") return state_.step % interval(every, plan_.max_steps) == 0;
   return strategy == "epoch" && sequence_.at_epoch_end();
 }
 
@@ -237,10 +294,9 @@ void Trainer::Run::after_step() {
   if (hooks_.progress != nullptr) hooks_.progress->update(progress);
   const bool first = logging.logging_first_step && state_.step == 1;
   clock_->pause_steps();
-  if (first || due(logging.logging_strategy, interval(logging.logging_steps, plan_.max_steps))) log_step();
-  const double eval_steps = logging.eval_steps.value_or(logging.logging_steps);
-  if (due(logging.evaluation_strategy, interval(eval_steps, plan_.max_steps))) evaluate_and_log();
-  if (due(logging.save_strategy, interval(logging.save_steps, plan_.max_steps))) save_checkpoint();
+  if (first || due(logging.logging_strategy, logging.logging_steps)) log_step();
+  if (due(logging.evaluation_strategy, logging.eval_steps.value_or(logging.logging_steps))) evaluate_and_log();
+  if (due(logging.save_strategy, logging.save_steps)) save_checkpoint();
   clock_->resume_steps();
 }
 
@@ -254,9 +310,10 @@ void Trainer::Run::log_step() {
   row.at = here();
   row.loss = state_.loss_since_log / static_cast<double>(state_.steps_since_log);
   row.learning_rate = options_.compat_2023 ? next_rate() : last_rate_;
-  row.grad_norm = last_.grad_norm;
+  if (std::isfinite(last_.grad_norm)) row.grad_norm = last_.grad_norm;
   row.tokens_per_second = clock_->tokens_per_second();
-  row.peak_memory_bytes = peak_memory_bytes();
+  row.peak_memory_bytes = peak_memory_bytes(in_.model.device());
+  if (row.tokens_per_second) row.mfu = utilisation_.share_of_peak(*row.tokens_per_second / group_.size());
   state_.loss_since_log = 0;
   state_.steps_since_log = 0;
   log_.on_train_log(row);
@@ -271,35 +328,19 @@ void Trainer::Run::log_step() {
   board_->scalars(state_.step, values);
 }
 
-EvalFigures Trainer::Run::evaluate() {
-  const double began = seconds_now();
+EvaluationFigures Trainer::Run::evaluate(const std::function<int()>& interrupt_signal) {
   order_.on_evaluation();
-  const std::int64_t batch_size = options_.optimization.per_device_eval_batch_size;
-  EvalFigures figures;
-  double sum = 0;
-  double sum_of_batch_means = 0;
-  std::int64_t tokens = 0;
-  for (std::int64_t begin = 0; begin < in_.eval_rows->size(); begin += batch_size) {
-    std::vector<std::int64_t> indices;
-    for (std::int64_t i = begin; i < std::min(begin + batch_size, in_.eval_rows->size()); ++i) indices.push_back(i);
-    const Batch batch = batch_of(*in_.eval_rows, indices);
-    const double loss = step_.evaluate(batch);
-    sum += loss;
-    tokens += batch.target_tokens;
-    if (batch.target_tokens > 0)
-      sum_of_batch_means += loss / static_cast<double>(batch.target_tokens) * static_cast<double>(indices.size());
-    ++figures.batches;
-  }
-  figures.token_loss = tokens > 0 ? sum / static_cast<double>(tokens) : 0;
-  figures.loss =
-      options_.compat_2023 ? sum_of_batch_means / static_cast<double>(in_.eval_rows->size()) : figures.token_loss;
-  figures.seconds = seconds_now() - began;
-  return figures;
+  const EvaluationPlan plan{options_.optimization.per_device_eval_batch_size, options_.compat_2023,
+                            in_.model.config().pad_token_id};
+  return evaluate_rows(step_, *in_.eval_rows, plan, in_.model.device(), group_, interrupt_signal);
 }
 
-void Trainer::Run::evaluate_and_log() {
-  if (in_.eval_rows == nullptr) return;
-  const EvalFigures figures = evaluate();
+// False when a signal has stopped it before its end; then nothing is logged.
+bool Trainer::Run::evaluate_and_log(const std::function<int()>& interrupt_signal) {
+  if (in_.eval_rows == nullptr) return true;
+  const EvaluationFigures figures = evaluate(interrupt_signal);
+  stop_signal_ = std::max(stop_signal_, figures.stop_signal);
+  if (figures.stop_signal != 0) return false;
   if (!std::isfinite(figures.loss))
     throw TrainingError(
         "step {}: expected a finite eval_loss; found {}; the weights have diverged: lower the learning rate",
@@ -314,31 +355,82 @@ void Trainer::Run::evaluate_and_log() {
   log::info("step {}: eval_loss {:.4f} over {} rows in {:.1f} s", state_.step, figures.loss, row.samples,
             figures.seconds);
   if (board_) board_->scalar(state_.step, "eval/loss", figures.loss);
+  return true;
 }
 
+bool Trainer::Run::is_better(double eval_loss) const {
+  const auto& best = log_.best_metric();
+  if (!best) return true;
+  return options_.logging.greater_is_better.value_or(false) ? eval_loss > *best : eval_loss < *best;
+}
+
+std::uint64_t Trainer::Run::checkpoint_bytes() const {
+  return in_.weights.saved_bytes() + optimizer_state_bytes(optimizer_, !in_.weights.saves_masters());
+}
+
+// All that the run will write, so that a full disk stops it now and not after days.
+void Trainer::Run::require_disk_space() const {
+  const auto& logging = options_.logging;
+  std::int64_t saves = 0;
+  if (logging.save_strategy == "steps")
+    saves = (plan_.max_steps - state_.step) / interval(logging.save_steps, plan_.max_steps);
+  else if (logging.save_strategy == "epoch")
+    saves = static_cast<std::int64_t>(std::ceil(options_.optimization.num_train_epochs));
+  // The best one may stay beside the newest, and the next is complete before the oldest goes.
+  if (save_limit()) saves = std::min(saves, *save_limit() + 2);
+  const std::uint64_t needed = static_cast<std::uint64_t>(saves) * checkpoint_bytes() + in_.weights.saved_bytes();
+  const std::uint64_t free = free_disk_bytes(output_dir_);
+  if (needed <= free) return;
+  throw MachineError(
+      "expected {:.1f} GB free in {} for {} checkpoints of {:.1f} GB and the final weights; found {:.1f} GB; give a "
+      "--save_total_limit, a larger --save_steps or another --output_dir",
+      static_cast<double>(needed) / 1e9, output_dir_.string(), saves, static_cast<double>(checkpoint_bytes()) / 1e9,
+      static_cast<double>(free) / 1e9);
+}
+
+// Every rank writes its part into the one directory; the leading rank makes it a checkpoint when all have.
 void Trainer::Run::save_checkpoint() {
   if (saved_step_ == state_.step) return;
   const bool with_masters = !in_.weights.saves_masters();
-  const std::uint64_t bytes = in_.weights.saved_bytes() + optimizer_state_bytes(optimizer_, with_masters);
-  auto pending = store_.begin(state_.step, bytes);
-  const auto& directory = pending.directory();
-  in_.weights.save(directory, optimizer_);
-  save_optimizer_state(optimizer_, with_masters, directory);
-  state_.loss_scale = step_.loss_scale().state();
-  state_.schedule = schedule_.state();
-  state_.data_order = order_.state();
-  state_.elapsed_seconds = clock_->elapsed_seconds();
-  save_run_state(directory, state_, options_.resolved_options, options_.data_fingerprint);
+  std::optional<PendingCheckpoint> pending;
+  if (leads()) pending.emplace(store_->begin(state_.step, checkpoint_bytes()));
+  const std::string opened = leads() ? pending->directory().string() : "";
+  const std::filesystem::path directory = group_.gather_texts(opened, "the new checkpoint").front();
+  in_.weights.save(directory, optimizer_, leads());
+  save_optimizer_state(optimizer_, with_masters, directory, group_.rank(), group_.size());
+  group_.gather_texts("saved", "the end of saving");
+  saved_step_ = state_.step;
   const bool evaluated = last_eval_loss_.has_value() && eval_step_ == state_.step;
-  const bool better = evaluated && (!log_.best_metric() || *last_eval_loss_ < *log_.best_metric());
-  if (better && options_.logging.load_best_model_at_end) {
+  if (evaluated && options_.logging.load_best_model_at_end && is_better(*last_eval_loss_)) {
     best_step_ = state_.step;
     log_.set_best(*last_eval_loss_, (output_dir_ / fmt::format("checkpoint-{}", state_.step)).string());
   }
-  log_.save_state(directory, here(), state_.total_flos);
-  pending.finish();
-  saved_step_ = state_.step;
-  store_.rotate(save_limit(), best_step_);
+  if (leads()) {
+    state_.loss_scale = step_.loss_scale().state();
+    state_.schedule = schedule_.state();
+    state_.data_order = order_.state();
+    state_.elapsed_seconds = clock_->elapsed_seconds();
+    state_.micro_batches_per_step = plan_.accumulation;
+    save_run_state(directory, state_, options_.resolved_options, options_.data_fingerprint);
+    log_.save_state(directory, here(), state_.total_flos);
+    pending->finish();
+    store_->rotate(save_limit(), best_step_);
+  }
+  group_.gather_texts("done", "the finished checkpoint");
+}
+
+// The best may be in another run's folder, or gone; the last weights are kept then.
+void Trainer::Run::load_best_weights() {
+  if (!options_.logging.load_best_model_at_end || !best_step_) return;
+  std::filesystem::path best = output_dir_ / fmt::format("checkpoint-{}", *best_step_);
+  if (!std::filesystem::exists(best)) best = log_.best_checkpoint();
+  if (!std::filesystem::exists(best)) {
+    log::warning("the best weights, eval_loss {:.4f}, were in {}, which is gone: the last weights are kept",
+                 *log_.best_metric(), best.string());
+    return;
+  }
+  log::info("loading the best weights, eval_loss {:.4f}, from {}", *log_.best_metric(), best.string());
+  in_.weights.load(best, optimizer_);
 }
 
 void Trainer::Run::finish() {
@@ -350,35 +442,27 @@ void Trainer::Run::finish() {
   summary.samples = state_.samples_seen;
   summary.steps = state_.step;
   summary.total_flos = state_.total_flos;
-  if (logging.load_best_model_at_end && best_step_) {
-    log::info("loading the best weights, eval_loss {:.4f}, from {}", *log_.best_metric(), log_.best_checkpoint());
-    in_.weights.load(output_dir_ / fmt::format("checkpoint-{}", *best_step_), optimizer_);
-  }
-  in_.weights.save(output_dir_, optimizer_);
+  load_best_weights();
+  in_.weights.save(output_dir_, optimizer_, leads());
   log_.on_train_end(summary);
-  if (in_.eval_rows != nullptr) {
+  if (logging.evaluation_strategy != "no" || options_.finetuning.do_eval) {
     evaluate_and_log();
     log_.save_eval_results();
   }
-  log_.save_state(output_dir_, here(), state_.total_flos);
-  store_.rotate(save_limit(), best_step_, /*finished=*/true);
-  if (options_.finetuning.plot_loss) log_.save_plots();
+  if (leads()) {
+    log_.save_state(output_dir_, here(), state_.total_flos);
+    store_->rotate(save_limit(), best_step_, /*finished=*/true);
+    if (options_.finetuning.plot_loss) log_.save_plots();
+  }
+  group_.gather_texts("done", "the end of the run");
 }
 
-void Trainer::Run::evaluate_only() {
+int Trainer::Run::evaluate_only() {
   if (in_.eval_rows == nullptr) throw UsageError("--do_eval needs rows to evaluate; give --val_size");
   clock_.emplace(plan_.max_steps);
-  log_.start_fresh();
-  evaluate_and_log();
+  if (!evaluate_and_log(hooks_.interrupt_signal)) return stop_signal_;
   log_.save_eval_results();
-}
-
-Batch Trainer::Run::batch_of(const SftDataset& rows, std::span<const std::int64_t> indices) const {
-  std::vector<SftExample> examples;
-  for (const std::int64_t index : indices) examples.push_back(rows.example(index));
-  std::vector<BatchRow> views;
-  for (std::size_t i = 0; i < examples.size(); ++i) views.push_back({examples[i].ids, examples[i].labels, indices[i]});
-  return make_batch(views, in_.model.config().pad_token_id, in_.model.device());
+  return 0;
 }
 
 Trainer::Trainer(const TrainerInputs& inputs, const TrainerOptions& options, const TrainerHooks& hooks)
@@ -390,8 +474,8 @@ int Trainer::train() {
   return run_->train();
 }
 
-void Trainer::evaluate_only() {
-  run_->evaluate_only();
+int Trainer::evaluate_only() {
+  return run_->evaluate_only();
 }
 
 }  // namespace baichuan

@@ -18,6 +18,8 @@
 
 namespace baichuan {
 
+class ProcessGroup;
+class ShardedParameters;
 class TrainedWeights;
 
 struct TrainerOptions {
@@ -25,6 +27,7 @@ struct TrainerOptions {
   OptimizationOptions optimization;
   LoggingOptions logging;
   bool compat_2023 = false;
+  bool deterministic_reduce = false;  // sums in an order that does not depend on the number of ranks
   LossNormalization normalization = LossNormalization::kToken;
   LossScaleOptions loss_scale;
   double max_grad_norm = 1;
@@ -32,6 +35,8 @@ struct TrainerOptions {
   // Everything that decides the numbers, by option name: saved in checkpoints, compared when a run is resumed.
   Json resolved_options;
   std::string data_fingerprint;
+  // What logging.resume_from_checkpoint names, where it has been looked at already; of the leading rank.
+  std::optional<std::filesystem::path> verified_checkpoint;
 };
 
 // What tests and tools see of a run while it goes on.
@@ -57,6 +62,9 @@ struct TrainerInputs {
   const SftDataset* eval_rows;  // null: no evaluation
   // Full training in a 16-bit type: where the masters are read from, with all their bits.
   std::optional<std::filesystem::path> exact_weights;
+  // Of a run over several ranks; null: one rank that holds whole parameters.
+  ProcessGroup* group = nullptr;
+  ShardedParameters* sharded = nullptr;
 };
 
 class Trainer {
@@ -66,8 +74,8 @@ class Trainer {
 
   // Trains (and evaluates, saves, plots); returns 0, or the signal that stopped the run after a checkpoint.
   int train();
-  // Only evaluates, and writes eval_results.json.
-  void evaluate_only();
+  // Only evaluates, and writes eval_results.json; returns 0, or the signal that stopped it before.
+  int evaluate_only();
 
  private:
   class Run;

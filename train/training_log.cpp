@@ -58,11 +58,14 @@ void write_sorted(const fs::path& path, const Json& value) {
 
 }  // namespace
 
-TrainingLog::TrainingLog(fs::path output_dir, std::int64_t total_steps, double num_train_epochs)
-    : output_dir_(std::move(output_dir)), total_steps_(total_steps), num_train_epochs_(num_train_epochs) {}
+TrainingLog::TrainingLog(fs::path output_dir, std::int64_t total_steps, double num_train_epochs, bool writes)
+    : output_dir_(std::move(output_dir)),
+      total_steps_(total_steps),
+      num_train_epochs_(num_train_epochs),
+      writes_(writes) {}
 
 void TrainingLog::start_fresh() {
-  write_file_atomically(output_dir_ / kLogFile, "");
+  if (writes_) write_file_atomically(output_dir_ / kLogFile, "");
 }
 
 void TrainingLog::resume(const fs::path& checkpoint) {
@@ -77,7 +80,7 @@ void TrainingLog::resume(const fs::path& checkpoint) {
     best_metric_ = best.is_null() ? std::nullopt : std::optional(best.get<double>());
     const Json& where = state.at("best_model_checkpoint");
     best_checkpoint_ = where.is_null() ? "" : where.get<std::string>();
-    restore_rows();
+    if (writes_) restore_rows();
   } catch (const Json::exception& error) {
     throw CheckpointError(
         "{} was expected to hold log_history, best_metric, best_model_checkpoint and global_step; "
@@ -129,7 +132,7 @@ OrderedJson TrainingLog::make_row(const LogPosition& at, const OrderedJson& loss
 }
 
 void TrainingLog::append_row(const OrderedJson& row) {
-  append_line(output_dir_ / kLogFile, to_json_line(row));
+  if (writes_) append_line(output_dir_ / kLogFile, to_json_line(row));
 }
 
 void TrainingLog::on_train_log(const TrainLogRow& row) {
@@ -161,19 +164,19 @@ void TrainingLog::on_evaluation(const EvaluationRow& row) {
 
 void TrainingLog::on_train_end(const TrainSummary& summary) {
   const Json figures{{"epoch", summary.at.epoch},
-                     {"total_flos", summary.total_flos},
                      {"train_loss", summary.mean_loss},
                      {"train_runtime", summary.runtime_seconds},
                      {"train_samples_per_second", per_second(summary.samples, summary.runtime_seconds)},
                      {"train_steps_per_second", per_second(summary.steps, summary.runtime_seconds)}};
   Json past = figures;
   past["step"] = summary.at.step;
+  past["total_flos"] = summary.total_flos;  // of the state alone, as the Python stack had it
   history_.push_back(std::move(past));
-  save_results(output_dir_, "train", figures, /*fresh=*/true);
+  if (writes_) save_results(output_dir_, "train", figures, /*fresh=*/true);
 }
 
 void TrainingLog::save_eval_results() const {
-  if (!eval_results_.empty()) save_results(output_dir_, "eval", eval_results_, /*fresh=*/false);
+  if (writes_ && !eval_results_.empty()) save_results(output_dir_, "eval", eval_results_, /*fresh=*/false);
 }
 
 void TrainingLog::set_best(double metric, std::string checkpoint_directory) {

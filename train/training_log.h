@@ -50,14 +50,15 @@ struct TrainSummary {
   double mean_loss = 0;
   double runtime_seconds = 0;
   std::int64_t samples = 0;  // over all epochs
-  std::int64_t steps = 0;    // done in this process, a resumed run counts its own
+  std::int64_t steps = 0;
   double total_flos = 0;
 };
 
 class TrainingLog {
  public:
-  // Touches no file: call start_fresh() or resume() next.
-  TrainingLog(std::filesystem::path output_dir, std::int64_t total_steps, double num_train_epochs);
+  // Touches no file: call start_fresh() or resume() next. Ranks other than the first keep the history, and write
+  // nothing (`writes`).
+  TrainingLog(std::filesystem::path output_dir, std::int64_t total_steps, double num_train_epochs, bool writes = true);
 
   // Starts with an empty trainer_log.jsonl.
   void start_fresh();
@@ -96,6 +97,7 @@ class TrainingLog {
   std::filesystem::path output_dir_;
   std::int64_t total_steps_;
   double num_train_epochs_;
+  bool writes_;
   Json history_ = Json::array();
   Json eval_results_ = Json::object();
   std::optional<double> best_metric_;

@@ -167,12 +167,44 @@ struct LoggingOptions {
 };
 
 struct LauncherOptions {
+  std::int64_t num_gpus = 1;
+  std::int64_t num_processes = 1;
+  std::int64_t max_restarts = 0;
+  std::int64_t local_rank = -1;
+  std::int64_t ddp_timeout = 1800;
+  std::optional<std::int64_t> zero_stage;
+  bool deterministic_reduce = false;
   std::optional<std::string> deepspeed;
   bool resume_lora_training = true;
   std::optional<bool> create_new_adapter;  // resume_lora_training's later name, the other way round
 
   static void describe(auto&& field) {
     using O = LauncherOptions;
+    field(&O::num_gpus,
+          {.name = "num_gpus",
+           .help = "GPUs of this machine to train on, a rank on each; with --device cpu, ranks on its CPUs.",
+           .range = {.min = 1}});
+    field(&O::num_processes,
+          {.name = "num_processes", .help = "Ranks to start on this machine's CPUs.", .range = {.min = 1}});
+    field(&O::max_restarts,
+          {.name = "max_restarts",
+           .help = "How often the ranks of this machine are started again after one has died, from the newest valid "
+                   "checkpoint.",
+           .range = {.min = 0}});
+    field(&O::local_rank,
+          {.name = "local_rank", .help = "Appended by some launchers; must agree with what they say otherwise."});
+    field(&O::ddp_timeout, {.name = "ddp_timeout",
+                            .help = "How long no rank may move before the run ends and names the one that hangs.",
+                            .unit = "seconds",
+                            .range = {.min = 1}});
+    field(&O::zero_stage,
+          {.name = "zero_stage",
+           .help = "What the ranks divide: 0 nothing, 1 the optimiser's state, 2 gradients too. Unless given, what the "
+                   "DeepSpeed file says, else 2 for full training and 0 for LoRA.",
+           .range = {0, 2}});
+    field(&O::deterministic_reduce,
+          {.name = "deterministic_reduce",
+           .help = "The same numbers bit for bit for any number of ranks (with the same threads a rank)."});
     field(&O::deepspeed, {.name = "deepspeed", .help = "DeepSpeed's JSON file: loss scale, clipping, sharding stage."});
     field(&O::resume_lora_training,
           {.name = "resume_lora_training",

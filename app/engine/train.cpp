@@ -1,5 +1,7 @@
 // `baichuan train`: from options to a running Trainer.
+#include <chrono>
 #include <cstdio>
+#include <thread>
 
 #include <unistd.h>
 
@@ -12,6 +14,8 @@
 #include "core/log.h"
 #include "data/sft_dataset.h"
 #include "data/tokenizer.h"
+#include "distributed/connect.h"
+#include "distributed/rank_environment.h"
 #include "io/checkpoint_reader.h"
 #include "kernels/device.h"
 #include "lora/adapter.h"
@@ -20,6 +24,7 @@
 #include "train/checkpoint_store.h"
 #include "train/deepspeed_config.h"
 #include "train/recompute_policy.h"
+#include "train/shard_model.h"
 #include "train/trained_weights.h"
 #include "train/trainer.h"
 
@@ -37,7 +42,7 @@ at::ScalarType compute_dtype(const OptimizationOptions& options) {
 }
 
 // --loss_normalization, --max_grad_norm and the loss scale, as compat, flags and a DeepSpeed file together say.
-TrainerOptions trainer_options(const TrainCommandOptions& o, const OptionTable& table) {
+TrainerOptions trainer_options(const TrainCommandOptions& o, const OptionTable& table, std::int64_t ranks) {
   TrainerOptions t;
   t.finetuning = o.finetuning;
   t.optimization = o.optimization;
@@ -45,12 +50,13 @@ TrainerOptions trainer_options(const TrainCommandOptions& o, const OptionTable& 
   t.compat_2023 = o.finetuning.compat == "2023";
   t.seed = static_cast<std::uint64_t>(o.run.seed);
   t.max_grad_norm = o.optimization.max_grad_norm;
+  t.deterministic_reduce = o.launcher.deterministic_reduce;
   const std::string fallback = t.compat_2023 ? "microbatch" : "token";
   t.normalization = o.finetuning.loss_normalization.value_or(fallback) == "token" ? LossNormalization::kToken
                                                                                   : LossNormalization::kMicroBatch;
   t.resolved_options = Json::parse(table.to_json().dump());
   if (!o.launcher.deepspeed) return t;
-  const auto deepspeed = load_deepspeed_config(*o.launcher.deepspeed, o.optimization, /*num_processes=*/1);
+  const auto deepspeed = load_deepspeed_config(*o.launcher.deepspeed, o.optimization, ranks);
   if (deepspeed.loss_scale.deepspeed_rule) t.loss_scale = deepspeed.loss_scale;
   const bool clips = deepspeed.gradient_clipping.has_value();
   if (t.compat_2023 && !clips && !table.given("max_grad_norm")) {
@@ -71,11 +77,13 @@ std::map<std::string, at::ScalarType> stored_dtypes(const std::filesystem::path&
   return dtypes;
 }
 
-std::shared_ptr<BaichuanForCausalLM> load_base(const TrainCommandOptions& o, const std::filesystem::path& directory) {
+std::shared_ptr<BaichuanForCausalLM> load_base(const TrainCommandOptions& o,
+                                               const std::filesystem::path& directory,
+                                               at::Device device) {
   const bool full = o.finetuning.finetuning_type == "full";
   const at::ScalarType compute = compute_dtype(o.optimization);
   LoadOptions load;
-  load.device = select_device(o.model.device);
+  load.device = device;
   if (compute == at::kHalf && load.device.is_cpu())
     log::warning("--fp16 is slow on a CPU; --bf16, or neither for float32, is faster there");
   load.dtype = parse_dtype(o.model.dtype);
@@ -154,8 +162,8 @@ void require_writable(const fs::path& directory) {
 }
 
 // Says what is wrong with the output directory, and with the checkpoint to resume from, before rows are tokenised and
-// weights are loaded.
-void prepare_output_directory(const TrainCommandOptions& o, const fs::path& model_directory) {
+// weights are loaded. Returns the verified checkpoint.
+std::optional<fs::path> prepare_output_directory(const TrainCommandOptions& o, const fs::path& model_directory) {
   const LoggingOptions& logging = o.logging;
   if (o.finetuning.do_train) {
     if (o.finetuning.finetuning_type == "full") require_another_directory(logging, model_directory, "model");
@@ -170,8 +178,8 @@ void prepare_output_directory(const TrainCommandOptions& o, const fs::path& mode
   }
   const CheckpointStore store(logging.output_dir);  // makes it, and asks whether another run holds it
   require_writable(logging.output_dir);
-  if (o.finetuning.do_train && resumes(logging))
-    resolve_resume_checkpoint(logging.output_dir, *logging.resume_from_checkpoint);
+  if (!o.finetuning.do_train || !resumes(logging)) return {};
+  return resolve_resume_checkpoint(logging.output_dir, *logging.resume_from_checkpoint);
 }
 
 std::int64_t longest_row(const SftDataset& rows) {
@@ -187,48 +195,109 @@ void require_evaluation_rows(const TrainCommandOptions& o, std::int64_t rows) {
   throw UsageError("{} needs rows to evaluate; found none; give --val_size, such as 0.01", asked);
 }
 
+// A rank that hangs is named by the others, which then end.
+[[noreturn]] void end_stalled_run(const std::string& message) {
+  std::fprintf(stderr, "error: %s\n", message.c_str());
+  ::_exit(1);
+}
+
+std::unique_ptr<ProcessGroup> connect_ranks(const TrainCommandOptions& o,
+                                            const RankEnvironment& environment,
+                                            at::Device device) {
+  ConnectOptions options;
+  options.device = device;
+  options.timeout = std::chrono::seconds(o.launcher.ddp_timeout);
+  options.on_stall = end_stalled_run;
+  return connect(environment, options);
+}
+
+std::string device_of_rank(const std::string& wanted, const RankEnvironment& environment) {
+  const bool any_gpu = wanted == "cuda" || (wanted == "auto" && cuda_problem(probe_cuda()).empty());
+  return environment.distributed() && any_gpu ? fmt::format("cuda:{}", environment.local_rank) : wanted;
+}
+
+// One rank a machine tokenises, while the others wait on the store and not in a collective; then all map its cache.
+SftSplits prepare_rows(const TrainCommandOptions& o,
+                       const Tokenizer& tokenizer,
+                       const RankEnvironment& environment,
+                       ProcessGroup& group) {
+  const auto seed = static_cast<std::uint64_t>(o.run.seed);
+  std::optional<SftSplits> rows;
+  if (environment.local_rank == 0) {
+    const std::jthread moving([&group](const std::stop_token& stop) {
+      for (; !stop.stop_requested(); std::this_thread::sleep_for(std::chrono::milliseconds(200)))
+        group.enter_phase("preparing the data");
+    });
+    rows = prepare_sft(o.data, tokenizer, seed);
+  }
+  group.gather_texts("prepared", "the prepared data");
+  return rows ? std::move(*rows) : prepare_sft(o.data, tokenizer, seed);
+}
+
+// Parameters are divided where there are several ranks, and where the numbers are to be those of several.
+std::unique_ptr<ShardedParameters> divide_parameters(const TrainCommandOptions& o,
+                                                     BaichuanForCausalLM& model,
+                                                     TrainedWeights& weights,
+                                                     ProcessGroup& group) {
+  if (!o.finetuning.do_train || (group.size() == 1 && !o.launcher.deterministic_reduce)) return nullptr;
+  ShardingOptions sharding;
+  // An adapter is small: dividing its state would save nothing.
+  sharding.stage = o.finetuning.finetuning_type == "full" ? 2 : 0;
+  if (o.launcher.deepspeed)
+    sharding.stage = load_deepspeed_config(*o.launcher.deepspeed, o.optimization, group.size()).stage;
+  if (o.launcher.zero_stage) sharding.stage = *o.launcher.zero_stage;
+  sharding.every_micro_batch = o.launcher.deterministic_reduce || sharding.stage == 2;
+  log::info("{} ranks, ZeRO stage {}: {}", group.size(), sharding.stage,
+            sharding.every_micro_batch ? "gradients are reduced after every micro-batch"
+                                       : "gradients are reduced once a step");
+  return shard_model(model, weights.parameters(), group, sharding);
+}
+
 }  // namespace
 
 int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   TrainCommandOptions o = options;
   log::set_level(log::parse_level(o.run.log_level));
   install_interrupt_handlers();
+  const RankEnvironment environment = read_rank_environment(o.launcher.local_rank);
+  const bool leads = environment.rank == 0;
+  if (!leads && !table.given("log_level")) log::set_level(log::Level::kWarning);
   require_adapter_to_fit(o);
-  TrainerOptions trainer = trainer_options(o, table);
+  TrainerOptions trainer = trainer_options(o, table, environment.world_size);
   if (trainer.compat_2023) apply_compat_2023(o.data, table);
   o.data.validate();
 
-  const auto directory =
-      resolve_model_directory(o.model.model_name_or_path, o.model.cache_dir, o.model.model_revision);
-  prepare_output_directory(o, directory);
+  const auto directory = resolve_model_directory(o.model.model_name_or_path, o.model.cache_dir, o.model.model_revision);
+  const at::Device device = select_device(device_of_rank(o.model.device, environment));
+  const auto group = connect_ranks(o, environment, device);
+  if (leads) trainer.verified_checkpoint = prepare_output_directory(o, directory);
   const Tokenizer tokenizer(directory);
-  const SftSplits rows = prepare_sft(o.data, tokenizer, trainer.seed);
+  const SftSplits rows = prepare_rows(o, tokenizer, environment, *group);
   require_evaluation_rows(o, rows.eval.size());
   trainer.data_fingerprint = rows.fingerprint;
   log::info("first training row:\n{}", describe_example(tokenizer, rows.train.example(0)));
-  if (interrupt_signal() != 0) return interrupt_exit_status(interrupt_signal());
+  if (!environment.distributed() && interrupt_signal() != 0) return interrupt_exit_status(interrupt_signal());
 
-  const auto model = load_base(o, directory);
+  const auto model = load_base(o, directory, device);
   auto adapter = attach_adapter(o, table, *model);
   model->set_recompute_layers(recompute_layers(o.finetuning.recompute_layers, trainer.compat_2023, *model,
                                                o.optimization.per_device_train_batch_size, longest_row(rows.train)));
   const auto dtype = parse_dtype(o.model.dtype);
   const auto weights = adapter ? make_adapter_weights(*adapter, o.model.model_name_or_path)
                                : make_model_weights(*model, directory, stored_dtypes(directory, dtype));
+  const auto sharded = divide_parameters(o, *model, *weights, *group);
   ProgressBar progress = make_progress_bar();
   TrainerHooks hooks;
   hooks.interrupt_signal = [] { return interrupt_signal().load(); };
-  hooks.progress = &progress;
+  if (leads) hooks.progress = &progress;
   TrainerInputs inputs{
       *model, adapter ? &*adapter : nullptr, *weights, rows.train, rows.eval.size() > 0 ? &rows.eval : nullptr, {}};
   // Masters start from the stored weights, not from what a 16-bit compute type made of them.
   if (!adapter && compute_dtype(o.optimization) != at::kFloat) inputs.exact_weights = directory;
+  inputs.group = group.get();
+  inputs.sharded = sharded.get();
   Trainer run(inputs, trainer, hooks);
-  if (!o.finetuning.do_train) {
-    run.evaluate_only();
-    return 0;
-  }
-  const int signal = run.train();
+  const int signal = o.finetuning.do_train ? run.train() : run.evaluate_only();
   return signal == 0 ? 0 : interrupt_exit_status(signal);
 }
 

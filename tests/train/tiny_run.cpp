@@ -7,10 +7,12 @@
 #include "core/files.h"
 #include "data/sft_dataset.h"
 #include "data/tokenizer.h"
+#include "distributed/process_group.h"
 #include "io/checkpoint_reader.h"
 #include "io/checkpoint_writer.h"
 #include "lora/adapter.h"
 #include "model/load_weights.h"
+#include "train/shard_model.h"
 #include "train/trained_weights.h"
 
 namespace baichuan {
@@ -75,8 +77,17 @@ TinyResult train(const TinyRun& run) {
   TrainerInputs inputs{
       *model, adapter ? &*adapter : nullptr, *weights, rows.train, rows.eval.empty() ? nullptr : &rows.eval, {}};
   if (run.full && run.compute != at::kFloat) inputs.exact_weights = run.model_directory;
+  inputs.group = run.group;
+  const auto solo = make_solo_group();
+  std::unique_ptr<ShardedParameters> sharded;
+  if (run.sharded || (run.group != nullptr && run.group->size() > 1)) {
+    const ShardingOptions sharding{run.stage, run.trainer.deterministic_reduce || run.stage == 2};
+    sharded = shard_model(*model, weights->parameters(), run.group == nullptr ? *solo : *run.group, sharding);
+  }
+  inputs.sharded = sharded.get();
   TrainerOptions options = run.trainer;
   options.data_fingerprint = rows.fingerprint;
+  options.finetuning.do_train = true;
   {
     Trainer trainer(inputs, options, hooks);
     result.signal = trainer.train();

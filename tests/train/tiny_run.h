@@ -16,6 +16,8 @@
 
 namespace baichuan {
 
+class ProcessGroup;
+
 // A directory of its own, removed at the end.
 class TemporaryDirectory {
  public:
@@ -36,6 +38,10 @@ struct TinyRun {
   LoraOptions lora;
   DataOptions data;
   TrainerOptions trainer;
+  // Several ranks: run by run_ranks(), each with its group. Parameters are divided then, or if `sharded` says so.
+  ProcessGroup* group = nullptr;
+  std::int64_t stage = 2;
+  bool sharded = false;
   // Called with the number of micro-batches seen so far; a value other than 0 stops the run like a signal.
   std::function<int(std::int64_t micro_batches)> interrupt = [](std::int64_t) { return 0; };
 };

@@ -76,7 +76,7 @@ TEST_P(TrainOracle, TwentyStepsEqualThoseOfPyTorch) {
     TrainStepResult result;
     const auto at = static_cast<std::size_t>(t);
     EXPECT_NEAR(schedule.rate(t), expected["lr"][at].get<double>(), 1e-15) << "step " << t;
-    ASSERT_TRUE(step.run(micro, t + 1, schedule.rate(t), result));
+    ASSERT_TRUE(step.run(StepWork::of(micro), t + 1, schedule.rate(t), result));
     EXPECT_NEAR(result.loss, expected["loss"][at].get<double>(), kLossTolerance) << "step " << t;
     EXPECT_NEAR(result.grad_norm / expected["grad_norm"][at].get<double>(), 1, kNormTolerance) << "step " << t;
   }

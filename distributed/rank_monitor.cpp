@@ -1,0 +1,112 @@
+#include "distributed/rank_monitor.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include <fmt/format.h>
+
+#include <torch/csrc/distributed/c10d/Store.hpp>
+
+namespace baichuan {
+
+namespace {
+
+constexpr std::chrono::seconds kGrace(3);
+
+std::string key_of(std::int64_t rank) {
+  return "monitor/" + std::to_string(rank);
+}
+
+std::string encode(const RankProgress& progress) {
+  return std::to_string(progress.moves) + " " + progress.phase;
+}
+
+RankProgress decode(const std::string& text) {
+  RankProgress progress;
+  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), progress.moves);
+  if (failure == std::errc() && end != text.data() + text.size()) progress.phase = end + 1;
+  return progress;
+}
+
+}  // namespace
+
+std::string describe_stall(const std::vector<RankProgress>& ranks, std::chrono::seconds still) {
+  const auto last = std::min_element(ranks.begin(), ranks.end(),
+                                     [](const auto& a, const auto& b) { return a.moves < b.moves; });
+  std::string others;
+  for (std::size_t r = 0; r < ranks.size(); ++r)
+    if (&ranks[r] != &*last) others += fmt::format("{}rank {} {}", others.empty() ? "" : ", ", r, ranks[r].phase);
+  return fmt::format("expected every rank to go on; found that rank {} has not moved for {} s: it is {} (the others: {}); "
+                     "see what it is doing, or raise --ddp_timeout",
+                     last - ranks.begin(), still.count(), last->phase, others);
+}
+
+RankMonitor::RankMonitor(c10::intrusive_ptr<c10d::Store> store, std::int64_t rank, std::int64_t ranks, Options options)
+    : store_(std::move(store)), rank_(rank), ranks_(ranks), options_(std::move(options)) {
+  own_.phase = "starting";
+  store_->setTimeout(options_.timeout);
+  thread_ = std::jthread([this](std::stop_token stop) { watch(std::move(stop)); });
+}
+
+RankMonitor::~RankMonitor() {
+  thread_.request_stop();
+  wake_.notify_all();
+}
+
+void RankMonitor::enter(std::string phase) {
+  const std::lock_guard lock(mutex_);
+  ++own_.moves;
+  own_.phase = std::move(phase);
+}
+
+void RankMonitor::publish() {
+  std::string text;
+  {
+    const std::lock_guard lock(mutex_);
+    text = encode(own_);
+  }
+  store_->set(key_of(rank_), text);
+}
+
+std::vector<RankProgress> RankMonitor::read_all() {
+  std::vector<RankProgress> all;
+  for (std::int64_t r = 0; r < ranks_; ++r)
+    all.push_back(store_->check({key_of(r)}) ? decode(store_->get_to_str(key_of(r))) : RankProgress{-1, "not started"});
+  return all;
+}
+
+// At the end of a run rank 0 may leave a moment before this rank's monitor stops: no reason to speak.
+void RankMonitor::store_is_gone(const std::stop_token& stop) {
+  std::unique_lock lock(mutex_);
+  wake_.wait_for(lock, stop, kGrace, [] { return false; });
+  if (!stop.stop_requested() && options_.on_stall)
+    options_.on_stall("expected to reach rank 0, which keeps the ranks together; found that it is gone, or that the "
+                      "network between the hosts is; see its own words");
+}
+
+void RankMonitor::watch(std::stop_token stop) {
+  using Clock = std::chrono::steady_clock;
+  std::vector<RankProgress> before;
+  auto moved_at = Clock::now();
+  while (!stop.stop_requested()) {
+    try {
+      publish();
+      const auto now = read_all();
+      const auto same = [](const auto& a, const auto& b) { return a.moves == b.moves; };
+      if (!std::equal(now.begin(), now.end(), before.begin(), before.end(), same)) moved_at = Clock::now();
+      before = now;
+    } catch (const std::exception&) {
+      store_is_gone(stop);
+      return;
+    }
+    const auto still = Clock::now() - moved_at;
+    if (still > options_.timeout && options_.on_stall) {
+      options_.on_stall(describe_stall(before, std::chrono::duration_cast<std::chrono::seconds>(still)));
+      return;
+    }
+    std::unique_lock lock(mutex_);
+    wake_.wait_for(lock, stop, options_.interval, [] { return false; });
+  }
+}
+
+}  // namespace baichuan

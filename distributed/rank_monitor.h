@@ -1,0 +1,64 @@
+// Which rank a run waits for. Every rank tells the store what it is doing and how far it has come; a thread of each
+// compares, and speaks when nothing has moved for too long: all ranks go through the same phases, so the one that has
+// come least far is the one that hangs.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include <c10/util/intrusive_ptr.h>
+
+namespace c10d {
+class Store;
+}
+
+namespace baichuan {
+
+struct RankProgress {
+  std::int64_t moves = 0;  // phases entered so far
+  std::string phase;
+};
+
+// "rank 1 has not moved for 30 s (in the backward pass of step 3); …", from everybody's last word; for messages.
+std::string describe_stall(const std::vector<RankProgress>& ranks, std::chrono::seconds still);
+
+class RankMonitor {
+ public:
+  struct Options {
+    std::chrono::milliseconds timeout = std::chrono::minutes(30);
+    std::chrono::milliseconds interval = std::chrono::seconds(1);
+    // Called on the monitor's thread, once; expected to end the process.
+    std::function<void(const std::string& message)> on_stall;
+  };
+
+  // `store`: a connection of its own (Store::clone()), for waiting calls keep a connection busy.
+  RankMonitor(c10::intrusive_ptr<c10d::Store> store, std::int64_t rank, std::int64_t ranks, Options options);
+  ~RankMonitor();
+  RankMonitor(const RankMonitor&) = delete;
+  RankMonitor& operator=(const RankMonitor&) = delete;
+
+  void enter(std::string phase);
+
+ private:
+  void watch(std::stop_token stop);
+  void publish();
+  void store_is_gone(const std::stop_token& stop);
+  std::vector<RankProgress> read_all();
+
+  c10::intrusive_ptr<c10d::Store> store_;
+  std::int64_t rank_;
+  std::int64_t ranks_;
+  Options options_;
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  RankProgress own_;
+  std::jthread thread_;  // last: it uses the others
+};
+
+}  // namespace baichuan

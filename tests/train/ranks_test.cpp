@@ -1,0 +1,202 @@
+// Any number of ranks gives the training run of one.
+#include <mutex>
+
+#include <gtest/gtest.h>
+
+#include <torch/torch.h>
+
+#include "core/error.h"
+#include "core/files.h"
+#include "distributed/process_group.h"
+#include "tests/distributed/rank_threads.h"
+#include "tests/train/tiny_run.h"
+#include "train/checkpoint_store.h"
+
+namespace baichuan {
+namespace {
+
+// Ranks add the same numbers in another order.
+constexpr double kRelativeTolerance = 1e-5;
+
+class Ranks : public testing::Test {
+ protected:
+  void SetUp() override {
+    write_tiny_model(directory_.path() / "model");
+    write_tiny_rows(directory_.path() / "rows.json", 31);
+  }
+
+  // A step is of `micro_batches` micro-batches over all ranks.
+  TinyRun run_into(const std::string& name, std::int64_t ranks, std::int64_t micro_batches) {
+    TinyRun run;
+    run.model_directory = directory_.path() / "model";
+    run.data.dataset = (directory_.path() / "rows.json").string();
+    run.data.template_name = "baichuan";
+    run.data.val_size = 4;
+    run.data.dataset_cache_dir = (directory_.path() / "cache").string();
+    run.lora.lora_dropout = 0.1;
+    run.sharded = true;
+    auto& t = run.trainer;
+    t.deterministic_reduce = true;
+    t.max_grad_norm = 0.5;
+    t.optimization.learning_rate = 1e-2;
+    t.optimization.lr_scheduler_type = "cosine";
+    t.optimization.per_device_train_batch_size = 2;
+    t.optimization.gradient_accumulation_steps = micro_batches / ranks;
+    t.optimization.num_train_epochs = 2;
+    t.logging.output_dir = (directory_.path() / name).string();
+    t.logging.evaluation_strategy = "steps";
+    t.logging.eval_steps = 2;
+    t.logging.save_steps = 2;
+    t.logging.logging_steps = 1;
+    t.resolved_options = {{"gradient_accumulation_steps", micro_batches / ranks}};
+    std::filesystem::create_directories(t.logging.output_dir);
+    return run;
+  }
+
+  static TinyResult train_with(std::int64_t ranks, const TinyRun& run) {
+    TinyResult first;
+    run_ranks(ranks, [&](ProcessGroup& group) {
+      TinyRun mine = run;
+      mine.group = &group;
+      TinyResult result = train(mine);
+      if (group.rank() == 0) first = std::move(result);
+    });
+    return first;
+  }
+
+  static void expect_same_bits(const TinyResult& a, const TinyResult& b, const std::string& what) {
+    EXPECT_EQ(a.micro_losses, b.micro_losses) << what;
+    EXPECT_EQ(a.norms, b.norms) << what;
+    EXPECT_EQ(a.rates, b.rates) << what;
+    EXPECT_EQ(a.eval_losses, b.eval_losses) << what;
+    for (const auto& [name, tensor] : a.weights) EXPECT_TRUE(torch::equal(tensor, b.weights.at(name))) << name << what;
+  }
+
+  TemporaryDirectory directory_;
+};
+
+TEST_F(Ranks, AddingInOneOrderTheyGiveTheSameBitsInEveryStage) {
+  const auto alone = train_with(1, run_into("alone", 1, 4));
+  for (const std::int64_t ranks : {2, 4}) {
+    for (const std::int64_t stage : {0, 1, 2}) {
+      TinyRun run = run_into(fmt::format("ranks{}stage{}", ranks, stage), ranks, 4);
+      run.stage = stage;
+      expect_same_bits(alone, train_with(ranks, run), fmt::format(" with {} ranks in stage {}", ranks, stage));
+    }
+  }
+}
+
+TEST_F(Ranks, FullTrainingInBf16GivesTheSameBits) {
+  const auto full = [this](const std::string& name, std::int64_t ranks) {
+    TinyRun run = run_into(name, ranks, 4);
+    run.full = true;
+    run.compute = at::kBFloat16;
+    return run;
+  };
+  const auto alone = train_with(1, full("alone", 1));
+  for (const std::int64_t ranks : {2, 4})
+    expect_same_bits(alone, train_with(ranks, full(fmt::format("ranks{}", ranks), ranks)), fmt::format(" {}", ranks));
+}
+
+TEST_F(Ranks, TheShardedPathOfOneRankIsThePlainOne) {
+  TinyRun plain = run_into("plain", 1, 4);
+  plain.sharded = false;
+  plain.trainer.deterministic_reduce = false;
+  const auto a = train(plain);
+  const auto b = train(run_into("sharded", 1, 4));
+  EXPECT_EQ(a.micro_losses.front(), b.micro_losses.front());
+  for (std::size_t i = 0; i < a.micro_losses.size(); ++i)
+    EXPECT_NEAR(b.micro_losses[i] / a.micro_losses[i], 1, kRelativeTolerance) << "micro-batch " << i;
+}
+
+TEST_F(Ranks, OverFiftyStepsTheyStayTogetherInFloat32) {
+  const auto fifty = [this](const std::string& name, std::int64_t ranks) {
+    TinyRun run = run_into(name, ranks, 4);
+    run.full = true;
+    run.trainer.deterministic_reduce = false;
+    run.trainer.optimization.learning_rate = 1e-3;
+    run.trainer.optimization.max_steps = 50;
+    run.trainer.logging.save_steps = 50;
+    run.trainer.logging.eval_steps = 25;
+    return run;
+  };
+  TinyRun plain = fifty("plain", 1);
+  plain.sharded = false;
+  const auto alone = train(plain);
+  for (const std::int64_t ranks : {2, 4}) {
+    for (const std::int64_t stage : {0, 1, 2}) {
+      TinyRun run = fifty(fmt::format("ranks{}stage{}", ranks, stage), ranks);
+      run.stage = stage;
+      const auto together = train_with(ranks, run);
+      ASSERT_EQ(alone.micro_losses.size(), together.micro_losses.size());
+      for (std::size_t i = 0; i < alone.micro_losses.size(); ++i)
+        EXPECT_NEAR(together.micro_losses[i] / alone.micro_losses[i], 1, kRelativeTolerance)
+            << ranks << " ranks, stage " << stage << ", micro-batch " << i;
+    }
+  }
+}
+
+TEST_F(Ranks, AnyNumberOfThemLoadsWhatFourHaveSaved) {
+  for (const bool full : {false, true}) {
+    const auto whole_run = [&, this](const std::string& name, std::int64_t ranks) {
+      TinyRun run = run_into(name, ranks, 4);
+      run.full = full;
+      if (full) run.compute = at::kBFloat16;
+      return run;
+    };
+    const std::string kind = full ? "full" : "lora";
+    const auto whole = train_with(4, whole_run(kind + "_whole", 4));
+    TinyRun first = whole_run(kind + "_stopped", 4);
+    first.interrupt = [](std::int64_t asked) { return asked >= 3 ? 15 : 0; };
+    ASSERT_EQ(train_with(4, first).signal, 15);
+    const auto checkpoints = list_checkpoints(first.trainer.logging.output_dir);
+    ASSERT_FALSE(checkpoints.empty());
+    for (const std::int64_t ranks : {1, 2, 3, 4}) {
+      const std::string name = fmt::format("{}_at_{}", kind, ranks);
+      TinyRun second = whole_run(name, ranks);
+      // 3 does not divide 4: its last round has one micro-batch.
+      second.trainer.optimization.gradient_accumulation_steps = ranks == 3 ? 1 : 4 / ranks;
+      second.trainer.resolved_options = {
+          {"gradient_accumulation_steps", second.trainer.optimization.gradient_accumulation_steps}};
+      second.trainer.logging.resume_from_checkpoint = checkpoints.back().directory.string();
+      const auto resumed = train_with(ranks, second);
+      for (const auto& [weight, tensor] : whole.weights)
+        EXPECT_TRUE(torch::equal(tensor, resumed.weights.at(weight))) << weight << " " << name;
+      EXPECT_EQ(whole.eval_losses.back(), resumed.eval_losses.back()) << name;
+    }
+  }
+}
+
+TEST_F(Ranks, AllOfThemStopAtTheSameStepWhenOneIsAsked) {
+  std::mutex mutex;
+  std::vector<int> signals;
+  run_ranks(3, [&](ProcessGroup& group) {
+    TinyRun run = run_into("stopped", 3, 3);
+    run.group = &group;
+    if (group.rank() == 1) run.interrupt = [](std::int64_t asked) { return asked >= 2 ? 15 : 0; };
+    const TinyResult result = train(run);
+    const std::lock_guard lock(mutex);
+    signals.push_back(result.signal);
+  });
+  EXPECT_EQ(signals, (std::vector<int>{15, 15, 15}));
+  EXPECT_EQ(list_checkpoints(directory_.path() / "stopped").size(), 2u);
+}
+
+TEST_F(Ranks, AStepOfAnotherSizeCannotGoOn) {
+  TinyRun first = run_into("out", 2, 4);
+  first.interrupt = [](std::int64_t asked) { return asked >= 3 ? 15 : 0; };
+  train_with(2, first);
+  TinyRun second = run_into("out", 2, 6);
+  second.trainer.logging.resume_from_checkpoint = "latest";
+  try {
+    train_with(2, second);
+    FAIL() << "nothing was thrown";
+  } catch (const CheckpointError& error) {
+    EXPECT_NE(std::string(error.what()).find("a step had 4 micro-batches over all ranks, and would have 6"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace baichuan
