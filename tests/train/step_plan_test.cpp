@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "train/data_order.h"
-#include "train/loss_scale.h"
 
 namespace baichuan {
 namespace {
@@ -116,48 +115,6 @@ TEST(DataOrder, ARestoredOrderRepeatsItsEpochAndGoesOn) {
   EXPECT_EQ(restored.order(1), current);
   EXPECT_EQ(restored.order(2), next);
   EXPECT_THROW(restored.restore({1, 2, 3}), CheckpointError);
-}
-
-TEST(LossScale, FollowsTorchsRule) {
-  LossScale scale({65536, 3, 1, 1, false, false});
-  scale.update(true);
-  EXPECT_EQ(scale.scale(), 32768);
-  for (int i = 0; i < 3; ++i) scale.update(false);
-  EXPECT_EQ(scale.scale(), 65536);
-}
-
-TEST(LossScale, FollowsDeepSpeedsRule) {
-  LossScale scale({65536, 1000, 1, 2, false, true});
-  const double expected[] = {65536, 32768, 16384};
-  for (const double value : expected) {
-    scale.update(true);
-    EXPECT_EQ(scale.scale(), value);
-  }
-  LossScale clean({65536, 1000, 1, 2, false, true});
-  for (int i = 0; i < 1000; ++i) clean.update(false);
-  EXPECT_EQ(clean.scale(), 65536);
-  clean.update(false);  // the 1,001st step grows it
-  EXPECT_EQ(clean.scale(), 131072);
-}
-
-TEST(LossScale, AScaleThatCannotFallStopsTheRun) {
-  LossScale deepspeed({2, 1000, 1, 1, false, true});
-  deepspeed.update(true);
-  try {
-    deepspeed.update(true);
-    FAIL() << "nothing was thrown";
-  } catch (const MachineError& error) {
-    EXPECT_NE(std::string(error.what()).find("at its minimum of 1"), std::string::npos);
-  }
-  LossScale torch_rule({1.0 / 65536, 2000, 1, 1, false, false});
-  EXPECT_THROW(torch_rule.update(true), MachineError);
-}
-
-TEST(LossScale, AStaticScaleNeverChanges) {
-  LossScale scale({128, 1, 1, 1, true, true});
-  scale.update(true);
-  scale.update(false);
-  EXPECT_EQ(scale.scale(), 128);
 }
 
 }  // namespace
