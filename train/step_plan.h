@@ -19,7 +19,8 @@ struct StepPlan {
   std::int64_t max_steps = 0;
 };
 
-// `max_steps` above 0 replaces `epochs`. Throws DataError when there are no rows.
+// `rows` is how many of an epoch's rows are taken, in its order. `max_steps` above 0 replaces `epochs`. Throws
+// DataError when there are no rows.
 StepPlan plan_steps(std::int64_t rows,
                     std::int64_t batch_size,
                     std::int64_t accumulation,

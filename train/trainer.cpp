@@ -32,6 +32,26 @@ TrainStepSettings step_settings(const TrainerOptions& options) {
           options.optimization.fp16, options.loss_scale};
 }
 
+// A DeepSpeed file may leave out an epoch's incomplete last batch.
+std::int64_t rows_per_epoch(const TrainerOptions& options, std::int64_t rows) {
+  if (!options.deepspeed || !options.deepspeed->drop_last) return rows;
+  const std::int64_t batch = options.optimization.per_device_train_batch_size;
+  if (rows < batch)
+    throw UsageError(
+        "{}: 'dataloader_drop_last' needs at least one whole batch of {} rows; found {} rows; switch it off or lower "
+        "--per_device_train_batch_size",
+        options.deepspeed->origin, batch, rows);
+  return rows - rows % batch;
+}
+
+// The flags' schedule, or the one of a DeepSpeed file.
+ScheduleOptions run_schedule(const TrainerOptions& options, std::int64_t total_steps) {
+  const auto& o = options.optimization;
+  if (options.deepspeed)
+    if (const auto schedule = options.deepspeed->schedule(o, total_steps)) return *schedule;
+  return {parse_schedule(o.lr_scheduler_type), o.learning_rate, total_steps, o.warmup_steps, o.warmup_ratio};
+}
+
 DataOrderMode order_mode(const TrainerOptions& options) {
   if (options.optimization.disable_shuffling) return DataOrderMode::kSequential;
   return options.compat_2023 ? DataOrderMode::kTorch2023 : DataOrderMode::kCounter;
@@ -118,7 +138,7 @@ Trainer::Run::Run(const TrainerInputs& inputs, const TrainerOptions& options, co
       options_(options),
       hooks_(hooks),
       output_dir_(options.logging.output_dir),
-      plan_(plan_steps(inputs.train_rows.size(),
+      plan_(plan_steps(rows_per_epoch(options, inputs.train_rows.size()),
                        options.optimization.per_device_train_batch_size,
                        options.optimization.gradient_accumulation_steps,
                        options.optimization.num_train_epochs,
@@ -128,8 +148,7 @@ Trainer::Run::Run(const TrainerInputs& inputs, const TrainerOptions& options, co
       step_(inputs.model, inputs.adapter, optimizer_, step_settings(options)),
       order_(order_mode(options), inputs.train_rows.size(), options.seed),
       sequence_(plan_, [this](std::int64_t epoch) { return order_.order(epoch); }),
-      schedule_({parse_schedule(options.optimization.lr_scheduler_type), options.optimization.learning_rate,
-                 plan_.max_steps, options.optimization.warmup_steps, options.optimization.warmup_ratio}),
+      schedule_(run_schedule(options, plan_.max_steps)),
       store_(output_dir_),
       log_(output_dir_, plan_.max_steps, options.optimization.num_train_epochs) {
   // The Python trainer's estimate of work: all parameters but the input embedding.

@@ -17,7 +17,6 @@
 #include "model/load_weights.h"
 #include "model/model_location.h"
 #include "train/checkpoint_store.h"
-#include "train/deepspeed_config.h"
 #include "train/recompute_policy.h"
 #include "train/trained_weights.h"
 #include "train/trainer.h"
@@ -45,16 +44,9 @@ TrainerOptions trainer_options(const TrainCommandOptions& o, const OptionTable& 
                                                                                   : LossNormalization::kMicroBatch;
   t.resolved_options = Json::parse(table.to_json().dump());
   if (!o.launcher.deepspeed) return t;
-  const auto deepspeed = load_deepspeed_config(*o.launcher.deepspeed, o.optimization, /*num_processes=*/1);
-  if (deepspeed.loss_scale.deepspeed_rule) t.loss_scale = deepspeed.loss_scale;
-  const bool clips = deepspeed.gradient_clipping.has_value();
-  if (t.compat_2023 && !clips && !table.given("max_grad_norm")) {
-    t.max_grad_norm = 0;
-    log::warning("{} has no gradient_clipping: the stack of 2023 did not clip then, and neither does this run",
-                 *o.launcher.deepspeed);
-  } else if (!clips) {
-    log::info("{} has no gradient_clipping: --max_grad_norm {} holds", *o.launcher.deepspeed, t.max_grad_norm);
-  }
+  t.deepspeed = load_deepspeed_config(*o.launcher.deepspeed, o.optimization, /*num_processes=*/1);
+  t.loss_scale = t.deepspeed->loss_scale;
+  t.max_grad_norm = effective_max_grad_norm(*t.deepspeed, o.optimization, t.compat_2023, table.given("max_grad_norm"));
   return t;
 }
 

@@ -40,6 +40,18 @@ TEST(StepPlan, AnEpochsLastStepTakesTheShortRest) {
   EXPECT_EQ(step_sizes(plan_steps(21, 2, 5, 2, -1, false)), (std::vector<std::size_t>{5, 5, 1, 5, 5, 1}));
 }
 
+// As dataloader_drop_last of a DeepSpeed file does: 21 rows are 10 whole batches of 2.
+TEST(StepPlan, RowsBeyondThePlansAreLeftOutOfEveryEpoch) {
+  const auto plan = plan_steps(20, 2, 5, 2, -1, false);
+  StepSequence sequence(plan, [](std::int64_t) { return natural_order(21); });
+  EXPECT_EQ(plan.max_steps, 4);
+  for (int step = 0; step < 4; ++step)
+    for (const auto& micro : sequence.next().micro_batches) {
+      EXPECT_EQ(micro.epoch, step / 2);
+      EXPECT_EQ(micro.rows, (std::vector<std::int64_t>{2 * micro.index, 2 * micro.index + 1}));
+    }
+}
+
 // Two recorded runs of the stack of 2023: 11 micro-batches an epoch, accumulation 5 and 16.
 TEST(StepPlan, LeftOverMicroBatchesCarryOverAsIn2023) {
   EXPECT_EQ(step_sizes(plan_steps(21, 2, 5, 3, -1, true)), (std::vector<std::size_t>{5, 5, 5, 5, 5, 5}));
