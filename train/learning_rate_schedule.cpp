@@ -35,6 +35,11 @@ double ratio(std::int64_t part, std::int64_t whole) {
   return static_cast<double>(part) / static_cast<double>(std::max<std::int64_t>(1, whole));
 }
 
+bool is_deepspeed(ScheduleType type) {
+  return type == ScheduleType::kDeepSpeedWarmup || type == ScheduleType::kDeepSpeedWarmupDecay ||
+         type == ScheduleType::kDeepSpeedWarmupCosine;
+}
+
 }  // namespace
 
 ScheduleType parse_schedule(std::string_view name) {
@@ -50,6 +55,7 @@ std::int64_t warmup_updates(const ScheduleOptions& options) {
 
 LearningRateSchedule::LearningRateSchedule(const ScheduleOptions& options)
     : options_(options), warmup_(warmup_updates(options)), plateau_rate_(options.learning_rate) {
+  if (is_deepspeed(options_.type)) warmup_ = std::max<std::int64_t>(2, warmup_);
   if (options_.type == ScheduleType::kInverseSqrt && warmup_ == 0)
     throw UsageError(
         "--lr_scheduler_type inverse_sqrt needs a warm-up, whose length is its time scale; found "
@@ -64,6 +70,7 @@ LearningRateSchedule::LearningRateSchedule(const ScheduleOptions& options)
 double LearningRateSchedule::rate(std::int64_t updates_done) const {
   if (options_.type == ScheduleType::kReduceOnPlateau) return plateau_rate_;
   if (options_.type == ScheduleType::kConstant) return options_.learning_rate;
+  if (is_deepspeed(options_.type)) return deepspeed_rate(updates_done - 1);
   const double factor = updates_done < warmup_ ? warmup_factor(updates_done) : decay_factor(updates_done);
   return options_.learning_rate * factor;
 }
@@ -98,9 +105,38 @@ double LearningRateSchedule::decay_factor(std::int64_t updates_done) const {
     case ScheduleType::kConstant:
     case ScheduleType::kConstantWithWarmup:
     case ScheduleType::kReduceOnPlateau:
+    case ScheduleType::kDeepSpeedWarmup:
+    case ScheduleType::kDeepSpeedWarmupDecay:
+    case ScheduleType::kDeepSpeedWarmupCosine:
       break;
   }
   return 1.0;
+}
+
+// deepspeed/runtime/lr_schedules.py
+double LearningRateSchedule::deepspeed_rate(std::int64_t iteration) const {
+  const double peak = options_.learning_rate;
+  const double lowest = options_.deepspeed.min_rate;
+  const bool cosine = options_.type == ScheduleType::kDeepSpeedWarmupCosine;
+  if (iteration < 0) return cosine ? 0.0 : lowest;
+  double gamma = 1.0;
+  if (iteration < warmup_) {
+    const auto done = static_cast<double>(iteration);
+    const auto whole = static_cast<double>(warmup_);
+    gamma = options_.deepspeed.linear ? done / whole : 1.0 / std::log(whole) * std::log(done + 1);
+    if (cosine) gamma = options_.deepspeed.min_ratio + gamma * (1.0 - options_.deepspeed.min_ratio);
+  } else if (cosine) {
+    gamma = deepspeed_cosine_factor(iteration);
+  } else if (options_.type == ScheduleType::kDeepSpeedWarmupDecay) {
+    gamma = std::max(0.0, ratio(options_.total_steps - iteration, options_.total_steps - warmup_));
+  }
+  return cosine ? peak * gamma : lowest + (peak - lowest) * gamma;
+}
+
+double LearningRateSchedule::deepspeed_cosine_factor(std::int64_t iteration) const {
+  const double progress = std::min(1.0, ratio(iteration - warmup_ + 1, options_.total_steps - warmup_));
+  const double wave = (1 + std::cos(std::numbers::pi * progress)) / 2;
+  return std::max(0.0, options_.deepspeed.end_ratio + (1.0 - options_.deepspeed.end_ratio) * wave);
 }
 
 void LearningRateSchedule::observe(double metric) {

@@ -25,8 +25,9 @@ void LossScale::update_as_torch(bool overflow) {
     state_.good_steps = 0;
     // torch would go on below 1 for ever; gradients that overflow there are broken, not badly scaled.
     if (state_.scale < 1.0 / 65536)
-      throw MachineError(
-          "the float16 loss scale fell to {} and gradients still overflow; train with --bf16 or a lower learning rate",
+      throw TrainingError(
+          "expected float16 gradients to be finite under some loss scale; they still overflow at {}; train with --bf16 "
+          "or a lower --learning_rate",
           state_.scale);
   } else if (++state_.good_steps == options_.window) {
     state_.scale *= 2;
@@ -37,18 +38,13 @@ void LossScale::update_as_torch(bool overflow) {
 // The order of the checks is DeepSpeed's (runtime/fp16/loss_scaler.py, DynamicLossScaler.update_scale).
 void LossScale::update_as_deepspeed(bool overflow) {
   if (overflow) {
-    if (options_.hysteresis == 1 || state_.hysteresis_left == 1) {
-      if (state_.scale == options_.min_scale)
-        throw MachineError(
-            "the float16 loss scale is at its minimum of {} and gradients still overflow; train with --bf16 "
-            "or a lower learning rate",
-            options_.min_scale);
-      state_.scale = std::max(state_.scale / 2, options_.min_scale);
-    } else {
+    if (options_.hysteresis == 1 || state_.hysteresis_left == 1)
+      fall_as_deepspeed();
+    else
       --state_.hysteresis_left;
-    }
     state_.last_overflow = state_.iteration;
   } else {
+    if (options_.consecutive_hysteresis) state_.hysteresis_left = options_.hysteresis;
     const std::int64_t clean = state_.iteration - state_.last_overflow - 1;
     if (clean > 0 && clean % options_.window == 0) {
       state_.hysteresis_left = options_.hysteresis;
@@ -56,6 +52,16 @@ void LossScale::update_as_deepspeed(bool overflow) {
     }
   }
   ++state_.iteration;
+}
+
+void LossScale::fall_as_deepspeed() {
+  if (state_.scale == options_.min_scale)
+    throw TrainingError(
+        "expected float16 gradients to be finite under some loss scale; they still overflow at the smallest one that "
+        "the DeepSpeed file allows (fp16.min_loss_scale {}, step {}), where DeepSpeed stops too; train with --bf16 or "
+        "a lower --learning_rate",
+        options_.min_scale, state_.iteration + 1);
+  state_.scale = std::max(state_.scale / 2, options_.min_scale);
 }
 
 }  // namespace baichuan

@@ -51,7 +51,7 @@ bool StepSequence::step_ends_here() const {
 
 std::vector<std::int64_t> StepSequence::rows_of(std::int64_t micro_batch) const {
   std::vector<std::int64_t> rows;
-  const auto size = static_cast<std::int64_t>(order_.size());
+  const std::int64_t size = std::min(std::ssize(order_), plan_.rows);
   for (std::int64_t i = micro_batch * plan_.batch_size; i < (micro_batch + 1) * plan_.batch_size; ++i)
     if (i < size || plan_.filled_up) rows.push_back(order_[static_cast<std::size_t>(i % size)]);
   return rows;

@@ -20,8 +20,9 @@ struct StepPlan {
   std::int64_t max_steps = 0;
 };
 
-// `max_steps` above 0 replaces `epochs`. `equal_shares` above 1 fills every epoch up, so that as many ranks get as many
-// micro-batches of full size each (accelerate 0.21, BatchSamplerShard). Throws DataError when there are no rows.
+// `rows` is how many of an epoch's rows are taken, in its order. `max_steps` above 0 replaces `epochs`. `equal_shares`
+// above 1 fills every epoch up, so that as many ranks get as many micro-batches of full size each (accelerate 0.21,
+// BatchSamplerShard). Throws DataError when there are no rows.
 StepPlan plan_steps(std::int64_t rows,
                     std::int64_t batch_size,
                     std::int64_t accumulation,

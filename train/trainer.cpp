@@ -36,6 +36,26 @@ TrainStepSettings step_settings(const TrainerOptions& options, const StepPlan& p
           options.loss_scale};
 }
 
+// A DeepSpeed file may leave out an epoch's incomplete last batch.
+std::int64_t rows_per_epoch(const TrainerOptions& options, std::int64_t rows, std::int64_t ranks) {
+  if (!options.deepspeed || !options.deepspeed->drop_last) return rows;
+  const std::int64_t batch = options.optimization.per_device_train_batch_size * ranks;
+  if (rows < batch)
+    throw UsageError(
+        "{}: 'dataloader_drop_last' needs at least one whole batch of {} rows; found {} rows; switch it off or lower "
+        "--per_device_train_batch_size",
+        options.deepspeed->origin, batch, rows);
+  return rows - rows % batch;
+}
+
+// The flags' schedule, or the one of a DeepSpeed file.
+ScheduleOptions run_schedule(const TrainerOptions& options, std::int64_t total_steps) {
+  const auto& o = options.optimization;
+  if (options.deepspeed)
+    if (const auto schedule = options.deepspeed->schedule(o, total_steps)) return *schedule;
+  return {parse_schedule(o.lr_scheduler_type), o.learning_rate, total_steps, o.warmup_steps, o.warmup_ratio};
+}
+
 DataOrderMode order_mode(const TrainerOptions& options) {
   if (options.optimization.disable_shuffling) return DataOrderMode::kSequential;
   return options.compat_2023 ? DataOrderMode::kTorch2023 : DataOrderMode::kCounter;
@@ -80,8 +100,8 @@ StepPlan plan_run(const TrainerInputs& inputs,
   std::int64_t accumulation = o.gradient_accumulation_steps * ranks;
   if (resumed) accumulation = resumed_micro_batches_per_step(*resumed, accumulation, ranks);
   const std::int64_t padded_ranks = options.compat_2023 ? ranks : 1;  // then every rank got as many micro-batches
-  return plan_steps(inputs.train_rows.size(), o.per_device_train_batch_size, accumulation, o.num_train_epochs,
-                    o.max_steps, options.compat_2023, padded_ranks);
+  return plan_steps(rows_per_epoch(options, inputs.train_rows.size(), ranks), o.per_device_train_batch_size,
+                    accumulation, o.num_train_epochs, o.max_steps, options.compat_2023, padded_ranks);
 }
 
 Optimizer make_optimizer(const TrainerInputs& inputs, const TrainerOptions& options) {
@@ -173,8 +193,7 @@ Trainer::Run::Run(const TrainerInputs& inputs, const TrainerOptions& options, co
       step_(inputs.model, inputs.adapter, optimizer_, step_settings(options, plan_), &group_),
       order_(order_mode(options), inputs.train_rows.size(), options.seed, group_.size()),
       sequence_(plan_, [this](std::int64_t epoch) { return order_.order(epoch); }),
-      schedule_({parse_schedule(options.optimization.lr_scheduler_type), options.optimization.learning_rate,
-                 plan_.max_steps, options.optimization.warmup_steps, options.optimization.warmup_ratio}),
+      schedule_(run_schedule(options, plan_.max_steps)),
       log_(output_dir_, plan_.max_steps, options.optimization.num_train_epochs, /*writes=*/group_.rank() == 0),
       utilisation_(inputs.model, inputs.train_rows, inputs.adapter != nullptr) {
   // The Python trainer's estimate of work: all parameters but the input embedding.

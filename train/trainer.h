@@ -11,6 +11,7 @@
 
 #include "core/json.h"
 #include "data/sft_dataset.h"
+#include "train/deepspeed_config.h"
 #include "train/progress_bar.h"
 #include "train/step_plan.h"
 #include "train/train_step.h"
@@ -30,6 +31,7 @@ struct TrainerOptions {
   bool deterministic_reduce = false;  // sums in an order that does not depend on the number of ranks
   LossNormalization normalization = LossNormalization::kToken;
   LossScaleOptions loss_scale;
+  std::optional<DeepSpeedConfig> deepspeed;
   double max_grad_norm = 1;
   std::uint64_t seed = 42;
   // Everything that decides the numbers, by option name: saved in checkpoints, compared when a run is resumed.

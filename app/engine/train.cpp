@@ -22,7 +22,6 @@
 #include "model/load_weights.h"
 #include "model/model_location.h"
 #include "train/checkpoint_store.h"
-#include "train/deepspeed_config.h"
 #include "train/recompute_policy.h"
 #include "train/shard_model.h"
 #include "train/trained_weights.h"
@@ -56,16 +55,9 @@ TrainerOptions trainer_options(const TrainCommandOptions& o, const OptionTable& 
                                                                                   : LossNormalization::kMicroBatch;
   t.resolved_options = Json::parse(table.to_json().dump());
   if (!o.launcher.deepspeed) return t;
-  const auto deepspeed = load_deepspeed_config(*o.launcher.deepspeed, o.optimization, ranks);
-  if (deepspeed.loss_scale.deepspeed_rule) t.loss_scale = deepspeed.loss_scale;
-  const bool clips = deepspeed.gradient_clipping.has_value();
-  if (t.compat_2023 && !clips && !table.given("max_grad_norm")) {
-    t.max_grad_norm = 0;
-    log::warning("{} has no gradient_clipping: the stack of 2023 did not clip then, and neither does this run",
-                 *o.launcher.deepspeed);
-  } else if (!clips) {
-    log::info("{} has no gradient_clipping: --max_grad_norm {} holds", *o.launcher.deepspeed, t.max_grad_norm);
-  }
+  t.deepspeed = load_deepspeed_config(*o.launcher.deepspeed, o.optimization, ranks);
+  t.loss_scale = t.deepspeed->loss_scale;
+  t.max_grad_norm = effective_max_grad_norm(*t.deepspeed, o.optimization, t.compat_2023, table.given("max_grad_norm"));
   return t;
 }
 
@@ -236,6 +228,7 @@ SftSplits prepare_rows(const TrainCommandOptions& o,
 
 // Parameters are divided where there are several ranks, and where the numbers are to be those of several.
 std::unique_ptr<ShardedParameters> divide_parameters(const TrainCommandOptions& o,
+                                                     const TrainerOptions& trainer,
                                                      BaichuanForCausalLM& model,
                                                      TrainedWeights& weights,
                                                      ProcessGroup& group) {
@@ -243,8 +236,7 @@ std::unique_ptr<ShardedParameters> divide_parameters(const TrainCommandOptions& 
   ShardingOptions sharding;
   // An adapter is small: dividing its state would save nothing.
   sharding.stage = o.finetuning.finetuning_type == "full" ? 2 : 0;
-  if (o.launcher.deepspeed)
-    sharding.stage = load_deepspeed_config(*o.launcher.deepspeed, o.optimization, group.size()).stage;
+  if (trainer.deepspeed) sharding.stage = trainer.deepspeed->stage;
   if (o.launcher.zero_stage) sharding.stage = *o.launcher.zero_stage;
   sharding.every_micro_batch = o.launcher.deterministic_reduce || sharding.stage == 2;
   log::info("{} ranks, ZeRO stage {}: {}", group.size(), sharding.stage,
@@ -285,7 +277,7 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   const auto dtype = parse_dtype(o.model.dtype);
   const auto weights = adapter ? make_adapter_weights(*adapter, o.model.model_name_or_path)
                                : make_model_weights(*model, directory, stored_dtypes(directory, dtype));
-  const auto sharded = divide_parameters(o, *model, *weights, *group);
+  const auto sharded = divide_parameters(o, trainer, *model, *weights, *group);
   ProgressBar progress = make_progress_bar();
   TrainerHooks hooks;
   hooks.interrupt_signal = [] { return interrupt_signal().load(); };

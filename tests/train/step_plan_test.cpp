@@ -8,7 +8,6 @@
 #include "core/error.h"
 #include "core/json.h"
 #include "train/data_order.h"
-#include "train/loss_scale.h"
 
 namespace baichuan {
 namespace {
@@ -39,6 +38,18 @@ TEST(StepPlan, NeedsRows) {
 
 TEST(StepPlan, AnEpochsLastStepTakesTheShortRest) {
   EXPECT_EQ(step_sizes(plan_steps(21, 2, 5, 2, -1, false)), (std::vector<std::size_t>{5, 5, 1, 5, 5, 1}));
+}
+
+// As dataloader_drop_last of a DeepSpeed file does: 21 rows are 10 whole batches of 2.
+TEST(StepPlan, RowsBeyondThePlansAreLeftOutOfEveryEpoch) {
+  const auto plan = plan_steps(20, 2, 5, 2, -1, false);
+  StepSequence sequence(plan, [](std::int64_t) { return natural_order(21); });
+  EXPECT_EQ(plan.max_steps, 4);
+  for (int step = 0; step < 4; ++step)
+    for (const auto& micro : sequence.next().micro_batches) {
+      EXPECT_EQ(micro.epoch, step / 2);
+      EXPECT_EQ(micro.rows, (std::vector<std::int64_t>{2 * micro.index, 2 * micro.index + 1}));
+    }
 }
 
 // Two recorded runs of the stack of 2023: 11 micro-batches an epoch, accumulation 5 and 16.
@@ -116,48 +127,6 @@ TEST(DataOrder, ARestoredOrderRepeatsItsEpochAndGoesOn) {
   EXPECT_EQ(restored.order(1), current);
   EXPECT_EQ(restored.order(2), next);
   EXPECT_THROW(restored.restore({1, 2, 3}), CheckpointError);
-}
-
-TEST(LossScale, FollowsTorchsRule) {
-  LossScale scale({65536, 3, 1, 1, false, false});
-  scale.update(true);
-  EXPECT_EQ(scale.scale(), 32768);
-  for (int i = 0; i < 3; ++i) scale.update(false);
-  EXPECT_EQ(scale.scale(), 65536);
-}
-
-TEST(LossScale, FollowsDeepSpeedsRule) {
-  LossScale scale({65536, 1000, 1, 2, false, true});
-  const double expected[] = {65536, 32768, 16384};
-  for (const double value : expected) {
-    scale.update(true);
-    EXPECT_EQ(scale.scale(), value);
-  }
-  LossScale clean({65536, 1000, 1, 2, false, true});
-  for (int i = 0; i < 1000; ++i) clean.update(false);
-  EXPECT_EQ(clean.scale(), 65536);
-  clean.update(false);  // the 1,001st step grows it
-  EXPECT_EQ(clean.scale(), 131072);
-}
-
-TEST(LossScale, AScaleThatCannotFallStopsTheRun) {
-  LossScale deepspeed({2, 1000, 1, 1, false, true});
-  deepspeed.update(true);
-  try {
-    deepspeed.update(true);
-    FAIL() << "nothing was thrown";
-  } catch (const MachineError& error) {
-    EXPECT_NE(std::string(error.what()).find("at its minimum of 1"), std::string::npos);
-  }
-  LossScale torch_rule({1.0 / 65536, 2000, 1, 1, false, false});
-  EXPECT_THROW(torch_rule.update(true), MachineError);
-}
-
-TEST(LossScale, AStaticScaleNeverChanges) {
-  LossScale scale({128, 1, 1, 1, true, true});
-  scale.update(true);
-  scale.update(false);
-  EXPECT_EQ(scale.scale(), 128);
 }
 
 }  // namespace

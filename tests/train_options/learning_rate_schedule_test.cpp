@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <numbers>
 
 #include <gtest/gtest.h>
 
@@ -136,6 +137,69 @@ TEST(LearningRateSchedule, PlateauGoesOnFromItsSavedState) {
   }
   EXPECT_LT(one.rate(0), 1e-3);
   EXPECT_TRUE(LearningRateSchedule(options("linear", 10, 0)).state().empty());
+}
+
+// DeepSpeed's schedules: i counts from -1, as its schedulers step after the update. W is the warm-up, T the total.
+
+ScheduleOptions deepspeed_options(ScheduleType type, std::int64_t total, std::int64_t warmup, bool linear = false) {
+  return {.type = type,
+          .learning_rate = 1e-3,
+          .total_steps = total,
+          .warmup_steps = warmup,
+          .deepspeed = {.linear = linear, .min_rate = 1e-4, .min_ratio = 0.1, .end_ratio = 0.01}};
+}
+
+constexpr double kRounding = 1e-15;  // of a rate of 1e-3 in float64, over a few operations
+
+TEST(DeepSpeedSchedule, WarmupLrRisesByTheLogarithmAndStays) {
+  const LearningRateSchedule schedule(deepspeed_options(ScheduleType::kDeepSpeedWarmup, 100, 8));
+  EXPECT_EQ(schedule.rate(0), 1e-4);
+  EXPECT_EQ(schedule.rate(1), 1e-4) << "i = 0: ln(1) = 0";
+  for (int i = 0; i < 8; ++i)
+    EXPECT_NEAR(schedule.rate(i + 1), 1e-4 + 9e-4 * std::log(i + 1) / std::log(8), kRounding) << i;
+  EXPECT_NEAR(schedule.rate(8), 1e-3, kRounding) << "i = 7: ln(8) / ln(8)";
+  EXPECT_EQ(schedule.rate(9), 1e-3);
+  EXPECT_EQ(schedule.rate(1000), 1e-3);
+}
+
+TEST(DeepSpeedSchedule, WarmupLrRisesInALineWhereTheFileSaysLinear) {
+  const LearningRateSchedule schedule(deepspeed_options(ScheduleType::kDeepSpeedWarmup, 100, 8, true));
+  EXPECT_EQ(schedule.rate(0), 1e-4);
+  for (int i = 0; i < 8; ++i) EXPECT_NEAR(schedule.rate(i + 1), 1e-4 + 9e-4 * i / 8, kRounding) << i;
+  EXPECT_EQ(schedule.rate(9), 1e-3);
+}
+
+TEST(DeepSpeedSchedule, WarmupDecayLrFallsInALineToItsLowestRate) {
+  const LearningRateSchedule schedule(deepspeed_options(ScheduleType::kDeepSpeedWarmupDecay, 18, 8));
+  EXPECT_NEAR(schedule.rate(4), 1e-4 + 9e-4 * std::log(4) / std::log(8), kRounding);
+  for (int i = 8; i <= 18; ++i) EXPECT_NEAR(schedule.rate(i + 1), 1e-4 + 9e-4 * (18 - i) / 10, kRounding) << i;
+  EXPECT_EQ(schedule.rate(50), 1e-4);
+}
+
+TEST(DeepSpeedSchedule, WarmupCosineLrFollowsRatiosOfThePeak) {
+  const LearningRateSchedule schedule(deepspeed_options(ScheduleType::kDeepSpeedWarmupCosine, 18, 8, true));
+  EXPECT_EQ(schedule.rate(0), 0) << "before its first step the ratio is 0, not warmup_min_ratio";
+  for (int i = 0; i < 8; ++i) EXPECT_NEAR(schedule.rate(i + 1), 1e-3 * (0.1 + 0.9 * i / 8), kRounding) << i;
+  for (int i = 8; i < 18; ++i) {
+    const double wave = (1 + std::cos(std::numbers::pi * (i - 8 + 1) / 10.0)) / 2;
+    EXPECT_NEAR(schedule.rate(i + 1), 1e-3 * (0.01 + 0.99 * wave), kRounding) << i;
+  }
+  EXPECT_NEAR(schedule.rate(18), 1e-5, kRounding);
+  EXPECT_EQ(schedule.rate(40), schedule.rate(18)) << "clamped: it does not rise again";
+}
+
+TEST(DeepSpeedSchedule, AWarmUpHasAtLeastTwoSteps) {
+  const LearningRateSchedule schedule(deepspeed_options(ScheduleType::kDeepSpeedWarmup, 100, 1, true));
+  EXPECT_EQ(schedule.rate(1), 1e-4);
+  EXPECT_NEAR(schedule.rate(2), 5.5e-4, kRounding);
+  EXPECT_EQ(schedule.rate(3), 1e-3);
+}
+
+TEST(DeepSpeedSchedule, ATotalWithinTheWarmUpLeavesNothingToDecay) {
+  const LearningRateSchedule decay(deepspeed_options(ScheduleType::kDeepSpeedWarmupDecay, 4, 8));
+  EXPECT_EQ(decay.rate(9), 1e-4);
+  const LearningRateSchedule cosine(deepspeed_options(ScheduleType::kDeepSpeedWarmupCosine, 4, 8));
+  EXPECT_NEAR(cosine.rate(9), 1e-5, kRounding);
 }
 
 }  // namespace
