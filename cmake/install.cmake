@@ -31,7 +31,7 @@ if(TARGET baichuan_cuda)
 endif()
 
 # The headers of the engine; those of the program (app/) stay inside.
-foreach(folder IN ITEMS core data kernels io model lora infer train)
+foreach(folder IN ITEMS core data kernels io model lora distributed infer train)
   install(
     DIRECTORY ${PROJECT_SOURCE_DIR}/${folder}
     DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}/baichuan

@@ -70,9 +70,6 @@ constexpr auto kAccepted = std::to_array<Accepted>({
     {"repetition_penalty", kNumber, kNoEffect, "1.0", "Training generates nothing."},
     {"length_penalty", kNumber, kNoEffect, "1.0", "Training generates nothing."},
     // Several devices.
-    {"num_gpus", kInteger, kNotBuilt, "1", "GPUs of this machine to use."},
-    {"num_processes", kInteger, kNotBuilt, "1", "Ranks to start on this machine's CPUs."},
-    {"local_rank", kInteger, kNoEffect, "-1", "The launcher's environment says it."},
     {"ddp_backend", kText, kNoEffect, "null", "NCCL on GPUs."},
     {"ddp_find_unused_parameters", kBool, kNoEffect, "null", "Every trained parameter is used."},
     {"ddp_bucket_cap_mb", kInteger, kNoEffect, "null", "Buckets follow the model's layers."},

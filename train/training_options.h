@@ -167,11 +167,28 @@ struct LoggingOptions {
 };
 
 struct LauncherOptions {
+  std::int64_t num_gpus = 1;
+  std::int64_t num_processes = 1;
+  std::int64_t max_restarts = 0;
+  std::int64_t local_rank = -1;
   std::optional<std::string> deepspeed;
   bool resume_lora_training = true;
 
   static void describe(auto&& field) {
     using O = LauncherOptions;
+    field(&O::num_gpus,
+          {.name = "num_gpus",
+           .help = "GPUs of this machine to train on, a rank on each; with --device cpu, ranks on its CPUs.",
+           .range = {.min = 1}});
+    field(&O::num_processes,
+          {.name = "num_processes", .help = "Ranks to start on this machine's CPUs.", .range = {.min = 1}});
+    field(&O::max_restarts,
+          {.name = "max_restarts",
+           .help = "How often the ranks of this machine are started again after one has died, from the newest valid "
+                   "checkpoint.",
+           .range = {.min = 0}});
+    field(&O::local_rank,
+          {.name = "local_rank", .help = "Appended by some launchers; must agree with what they say otherwise."});
     field(&O::deepspeed, {.name = "deepspeed", .help = "DeepSpeed's JSON file: loss scale, clipping, sharding stage."});
     field(&O::resume_lora_training,
           {.name = "resume_lora_training",

@@ -11,14 +11,15 @@
 #include "core/log.h"
 #include "data/sft_dataset.h"
 #include "data/tokenizer.h"
+#include "distributed/rank_environment.h"
 #include "io/checkpoint_reader.h"
 #include "kernels/device.h"
 #include "lora/adapter.h"
 #include "model/load_weights.h"
 #include "model/model_location.h"
-#include "train/checkpoint_store.h"
 #include "train/deepspeed_config.h"
 #include "train/recompute_policy.h"
+#include "train/start_or_resume.h"
 #include "train/trained_weights.h"
 #include "train/trainer.h"
 
@@ -112,11 +113,6 @@ ProgressBar make_progress_bar() {
   return ProgressBar(sink, options);
 }
 
-void check_output_directory(const LoggingOptions& logging) {
-  const bool resumes = logging.resume_from_checkpoint.value_or("false") != "false";
-  if (!resumes && !logging.overwrite_output_dir) require_no_checkpoints(logging.output_dir);
-}
-
 std::int64_t longest_row(const SftDataset& rows) {
   std::int64_t longest = 1;
   for (std::int64_t i = 0; i < rows.size(); ++i) longest = std::max(longest, rows.length(i));
@@ -135,7 +131,12 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   TrainCommandOptions o = options;
   log::set_level(log::parse_level(o.run.log_level));
   install_interrupt_handlers();
-  if (o.finetuning.do_train) check_output_directory(o.logging);
+  const RankEnvironment ranks = read_rank_environment(o.launcher.local_rank);
+  if (ranks.distributed())
+    throw UsageError("training with several ranks is known but not built yet; found {} of {}; start one process",
+                     ranks.world_size, launcher_name(ranks.launcher));
+  apply_restart(o.logging, ranks.restart_count, o.launcher.max_restarts);
+  if (o.finetuning.do_train) require_startable(o.logging);
   TrainerOptions trainer = trainer_options(o, table);
   if (trainer.compat_2023) apply_compat_2023(o.data, table);
   o.data.validate();
