@@ -9,6 +9,7 @@
 #include "app/cuda_devices.h"
 #include "app/rank_supervisor.h"
 #include "core/error.h"
+#include "core/file_events.h"
 #include "core/log.h"
 #include "distributed/rank_environment.h"
 #include "train/checkpoint_store.h"
@@ -45,10 +46,10 @@ std::int64_t usable_cores() {
   return ::sched_getaffinity(0, sizeof(cores), &cores) == 0 ? CPU_COUNT(&cores) : 1;
 }
 
-std::map<std::string, std::string> environment_of_all(const TrainCommandOptions& options, std::int64_t ranks) {
+std::map<std::string, std::string> environment_of_all(std::int64_t ranks) {
   // Local runs keep to the loopback interface: what the libraries open by themselves, too.
   std::map<std::string, std::string> environment = {{"GLOO_SOCKET_IFNAME", "lo"}, {"NCCL_SOCKET_IFNAME", "lo"}};
-  if (ranks > 1 && options.model.device == "cpu" && std::getenv("OMP_NUM_THREADS") == nullptr)
+  if (ranks > 1 && std::getenv("OMP_NUM_THREADS") == nullptr)
     environment["OMP_NUM_THREADS"] = std::to_string(std::max<std::int64_t>(usable_cores() / ranks, 1));
   return environment;
 }
@@ -90,10 +91,11 @@ int run_local_ranks(const TrainCommandOptions& options, std::int64_t ranks, cons
   // Here already: a refused start is no failure to restart after.
   if (options.finetuning.do_train) require_startable(logging);
   const EarlierCheckpoints earlier(logging.output_dir);
+  set_file_event_hook([](auto, const auto&) {});  // BAICHUAN_CRASH_AT is meant for the ranks
   SupervisedRun run;
   run.command.words = {fs::read_symlink("/proc/self/exe").string()};
   run.command.words.insert(run.command.words.end(), words.begin(), words.end());
-  run.command.environment = environment_of_all(options, ranks);
+  run.command.environment = environment_of_all(ranks);
   run.ranks = ranks;
   run.max_restarts = options.launcher.max_restarts;
   run.after_failure = [&] {

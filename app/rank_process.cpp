@@ -49,6 +49,10 @@ struct Prepared {
   Descriptor pipe_end;  // closed for rank 0
 };
 
+[[noreturn]] void throw_cannot_start(std::int64_t rank) {
+  throw MachineError("cannot start rank {}: {}; see `ulimit -a`, or start fewer ranks", rank, std::strerror(errno));
+}
+
 // In the new process: never returns.
 [[noreturn]] void become_rank(
     const RankProcess::Start& start, const Prepared& prepared, char* const* argv, char* const* envp, pid_t launcher) {
@@ -78,9 +82,10 @@ RankProcess::RankProcess(const RankCommand& command, const Start& start)
   for (const auto& [name, value] : command.environment) environment.insert_or_assign(name, value);
   environment.insert_or_assign(kErrorFileVariable, error_file_.string());
   for (const auto& [name, value] : environment) prepared.environment.push_back(fmt::format("{}={}", name, value));
+  if (!prepared.null.open()) throw_cannot_start(rank_);
   if (rank_ != 0) {
     int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) throw MachineError("cannot make a pipe: {}", std::strerror(errno));
+    if (::pipe2(ends, O_CLOEXEC) != 0) throw_cannot_start(rank_);
     output_ = Descriptor(ends[0]);
     prepared.pipe_end = Descriptor(ends[1]);
     ::fcntl(output_.get(), F_SETFL, O_NONBLOCK);
@@ -89,7 +94,7 @@ RankProcess::RankProcess(const RankCommand& command, const Start& start)
   const auto envp = pointers(prepared.environment);
   const pid_t launcher = ::getpid();
   pid_ = ::fork();
-  if (pid_ < 0) throw MachineError("cannot start rank {}: {}", rank_, std::strerror(errno));
+  if (pid_ < 0) throw_cannot_start(rank_);
   if (pid_ == 0) become_rank(start, prepared, argv.data(), envp.data(), launcher);
   // Here too: whoever comes first, the group is there before the next rank wants to join it.
   ::setpgid(pid_, start.group);

@@ -39,6 +39,7 @@ class SignalWatch {
     ::sigprocmask(SIG_BLOCK, &wanted, &before_);
     ::signal(SIGCHLD, SIG_DFL);  // inherited as ignored, it would hide how a rank has ended
     fd_ = Descriptor(::signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK));
+    if (!fd_.open()) throw MachineError("the launcher cannot watch its signals: {}", std::strerror(errno));
   }
   ~SignalWatch() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
   SignalWatch(const SignalWatch&) = delete;
@@ -308,7 +309,7 @@ bool Attempt::all_said_the_same() const {
 
 std::string Attempt::describe_failure() const {
   const RankProcess& first = *first_failure();
-  const std::string words = first.last_words();
+  std::string words = first.last_words();
   if (all_said_the_same() || (wrong_usage() && !words.empty())) return words;
   for (const auto& rank : ranks_) {
     const auto reported = rank.process.reported_error();

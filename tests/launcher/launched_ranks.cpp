@@ -106,7 +106,7 @@ std::string LaunchedRanks::err() const {
 }
 
 // The ranks and their children carry $D in their environment, which the launcher itself does not.
-std::vector<pid_t> LaunchedRanks::left() const {
+std::vector<pid_t> LaunchedRanks::processes() const {
   const std::string mark = "D=" + scratch_.path().string();
   std::vector<pid_t> found;
   for (const auto& entry : fs::directory_iterator("/proc")) {
@@ -117,6 +117,11 @@ std::vector<pid_t> LaunchedRanks::left() const {
     }
   }
   return found;
+}
+
+std::vector<pid_t> LaunchedRanks::left() const {
+  wait_until(2, [this] { return processes().empty(); });
+  return processes();
 }
 
 }  // namespace baichuan

@@ -34,7 +34,9 @@ class LaunchedRanks {
   int wait();
   double seconds() const { return seconds_; }  // from start to end
   std::string err() const;                     // standard error of launcher and ranks
-  // Processes of the run that are still there, the launcher left out.
+  // Processes of the run, the launcher left out.
+  std::vector<pid_t> processes() const;
+  // Those that do not end within two seconds: children of ranks are killed with them, but nobody waits for their end.
   std::vector<pid_t> left() const;
 
  private:

@@ -180,6 +180,12 @@ TEST_F(LocalRanks, LeaveNoHalfWrittenCheckpoint) {
   EXPECT_EQ(std::distance(fs::directory_iterator(scratch_ / "out"), fs::directory_iterator()), 1);
 }
 
+TEST_F(LocalRanks, AreCleanedUpAfterWhereTheyAreMadeToCrash) {
+  set({{"FAKE_RANK", "killed"}, {"BAICHUAN_CRASH_AT", "1"}});
+  EXPECT_EQ(launch({"--max_restarts", "1"}), 1) << "the launcher's own file operations are no crash points";
+  EXPECT_TRUE(fs::is_empty(scratch_ / "out"));
+}
+
 TEST_F(LocalRanks, AreNotStartedBesideCheckpointsOfAnotherRun) {
   fs::create_directories(scratch_ / "out" / "checkpoint-5");
   EXPECT_EQ(launch({"--num_gpus", "2", "--device", "cpu", "--max_restarts", "3"}), 1);

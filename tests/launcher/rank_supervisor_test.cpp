@@ -8,6 +8,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/error.h"
@@ -216,14 +217,41 @@ TEST(RankSupervisor, NeedsADirectoryForTheErrors) {
                                       "written to\n"));
 }
 
+// With every number of files that it may open, the launcher ends with a reason and without a process, until there are
+// enough for all.
+TEST(RankSupervisor, SaysWhatKeepsItFromStartingRanks) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int first_free = ::dup(STDERR_FILENO);
+  ::close(first_free);
+  std::string errors;
+  int status = 1;
+  for (int files = 1; status == 1 && files < 20; ++files) {
+    LaunchedRanks run("if [ $RANK = 0 ]; then sleep 0.3; fi");
+    const rlimit few{static_cast<rlim_t>(first_free + files), before.rlim_max};
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &few), 0);
+    run.start();
+    ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &before), 0);
+    status = run.wait();
+    errors += run.err();
+    EXPECT_THAT(run.left(), IsEmpty());
+  }
+  EXPECT_EQ(status, 0);
+  for (const char* error :
+       {"error: the launcher cannot watch its signals: Too many open files\n",
+        "error: the ranks need a port of the loopback interface to meet at; there is none: Too many "
+        "open files\n",
+        "error: cannot start rank 0: Too many open files; see `ulimit -a`, or start fewer ranks\n",
+        "error: cannot start rank 2: Too many open files; see `ulimit -a`, or start fewer ranks\n"})
+    EXPECT_THAT(errors, HasSubstr(error));
+}
+
 TEST(RankSupervisor, TakesItsRanksWithItWhenItIsKilled) {
   LaunchedRanks run("trap '' TERM HUP; touch $D/up.$RANK; while :; do sleep 0.1; done");
   run.start();
   ASSERT_TRUE(run.wait_for_files("up", 3));
   run.send(SIGKILL);
   EXPECT_EQ(run.wait(), 128 + SIGKILL);
-  // The shells end with the launcher; each may have been waiting for a last `sleep 0.1`.
-  for (int i = 0; i < 100 && !run.left().empty(); ++i) ::usleep(20'000);
   EXPECT_THAT(run.left(), IsEmpty());
 }
 

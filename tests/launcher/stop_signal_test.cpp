@@ -17,9 +17,9 @@ using testing::IsEmpty;
 
 // Counts the signals that a rank gets, and ends half a second after the first, as after a checkpoint.
 const std::string kCounts =
-    "trap 'echo INT >> $D/signals.$RANK; last=130' INT; trap 'echo TERM >> $D/signals.$RANK; last=143' TERM; "
-    "touch $D/up.$RANK; last=0; "
-    "while [ $last = 0 ]; do sleep 0.02; done; for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.05; done; exit $last";
+    "last=0; trap 'echo INT >> $D/signals.$RANK; last=130' INT; trap 'echo TERM >> $D/signals.$RANK; last=143' TERM; "
+    "touch $D/up.$RANK; while [ $last = 0 ]; do sleep 0.02; done; "
+    "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.05; done; exit $last";
 const std::string kDeaf = "trap '' INT TERM; touch $D/up.$RANK; while :; do sleep 0.1; done";
 
 TEST(StopSignal, ReachesEveryRankOnce) {
@@ -119,7 +119,7 @@ char state_of(pid_t process) {
 bool all_reach_state(const LaunchedRanks& run, const std::string& states) {
   for (int i = 0; i < 100; ++i, ::usleep(20'000)) {
     bool all = true;
-    for (const pid_t process : run.left()) all &= states.find(state_of(process)) != std::string::npos;
+    for (const pid_t process : run.processes()) all &= states.find(state_of(process)) != std::string::npos;
     if (all) return true;
   }
   return false;
