@@ -36,6 +36,8 @@ bool wait_until(double seconds, const std::function<bool()>& condition) {
 [[noreturn]] void run_launcher(const SupervisedRun& run, const fs::path& err) {
   const int file = ::open(err.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0600);
   ::dup2(file, STDERR_FILENO);
+  // A launcher that is killed leaves its directory behind.
+  ::setenv("TMPDIR", err.parent_path().c_str(), /*overwrite=*/0);
   int status = 0;
   try {
     status = supervise_ranks(run);
