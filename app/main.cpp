@@ -1,5 +1,6 @@
 // baichuan: the program. It links no LibTorch, so that --help, wrong flags, tokenize and preview answer at once; a
 // command that needs tensors loads the engine library and hands its arguments on.
+#include <algorithm>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -9,8 +10,10 @@
 #include "app/command.h"
 #include "app/command_line.h"
 #include "app/engine_library.h"
+#include "app/local_ranks.h"
 #include "app/program_commands.h"
 #include "app/report_error.h"
+#include "app/train_options.h"
 #include "app/version.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -37,8 +40,10 @@ void print_options_document() {
   }
 }
 
-// "bench train" is one command of two words.
+// "bench train" is one command of two words. DeepSpeed's launcher puts --local_rank=N before the first word.
 std::vector<std::string> join_command_words(std::vector<std::string> words) {
+  if (words.size() > 1 && words.front().starts_with("--local_rank="))
+    std::rotate(words.begin(), words.begin() + 1, words.end());
   const std::size_t first = !words.empty() && words.front() == "help" ? 1 : 0;
   if (words.size() > first + 1 && words[first] == "bench" && !words[first + 1].starts_with('-')) {
     words[first] += " " + words[first + 1];
@@ -93,6 +98,8 @@ int run(const std::vector<std::string>& given) {
     return 0;
   }
   options->validate(table);
+  if (const auto* const train = dynamic_cast<const TrainCommandOptions*>(options.get()))
+    if (const auto ranks = local_ranks_to_start(*train, table)) return run_local_ranks(*train, *ranks, words);
   if (command->in_engine) return run_in_engine(words);
   return run_in_program(wanted, *options, table);
 }

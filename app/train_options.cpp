@@ -1,5 +1,6 @@
 #include "app/train_options.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "core/error.h"
@@ -61,6 +62,19 @@ void resolve_adapter_names(LauncherOptions& launcher, const OptionTable& table) 
   launcher.resume_lora_training = resume;
 }
 
+void require_launchable(const TrainCommandOptions& o) {
+  const auto& l = o.launcher;
+  if (l.num_gpus > 1 && l.num_processes > 1 && l.num_gpus != l.num_processes)
+    throw UsageError("--num_gpus and --num_processes both say how many ranks to start; found {} and {}; give one",
+                     l.num_gpus, l.num_processes);
+  if (std::max(l.num_gpus, l.num_processes) > 1 && o.model.device.starts_with("cuda:"))
+    throw UsageError("--device {} is one GPU; found {} ranks to start; leave --device out", o.model.device,
+                     std::max(l.num_gpus, l.num_processes));
+  if (l.num_processes > 1 && o.model.device == "cuda")
+    throw UsageError("--num_processes starts ranks on CPUs; found --device cuda; give --num_gpus {} instead",
+                     l.num_processes);
+}
+
 }  // namespace
 
 void TrainCommandOptions::add_to(OptionTable& table) {
@@ -86,6 +100,8 @@ void TrainCommandOptions::validate(const OptionTable& table) {
   resolve_adapter_names(launcher, table);
   parse_lora_target(lora.lora_target);
   require_recompute_layers(finetuning.recompute_layers);
+  require_launchable(*this);
+  if (launcher.num_processes > 1) model.device = "cpu";
   if (logging.report_to != "tensorboard" && logging.report_to != "none" && logging.report_to != "all")
     throw UsageError("--report_to must be tensorboard, none or all; found '{}'", logging.report_to);
 }

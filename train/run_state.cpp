@@ -20,12 +20,11 @@ constexpr auto kFixed = std::to_array<std::string_view>(
      "max_source_length", "max_target_length", "train_on_prompt", "disable_shuffling", "loss_normalization", "optim"});
 
 // These say where a run writes and how often, not what it computes.
-constexpr auto kFree =
-    std::to_array<std::string_view>({"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "logging_dir",
-                                     "report_to", "log_level", "plot_loss", "overwrite_cache", "dataset_cache_dir",
-                                     "preprocessing_num_workers", "save_total_limit", "recompute_layers",
-                                     "gradient_accumulation_steps", "num_gpus", "num_processes", "local_rank",
-                                     "max_restarts", "ddp_timeout"});
+constexpr auto kFree = std::to_array<std::string_view>(
+    {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "logging_dir", "report_to", "log_level",
+     "plot_loss", "overwrite_cache", "dataset_cache_dir", "preprocessing_num_workers", "save_total_limit",
+     "recompute_layers", "gradient_accumulation_steps", "num_gpus", "num_processes", "local_rank", "max_restarts",
+     "ddp_timeout"});
 
 bool among(std::string_view name, const auto& names) {
   return std::find(names.begin(), names.end(), name) != names.end();

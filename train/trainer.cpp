@@ -82,12 +82,10 @@ std::optional<CheckpointStore> open_store(const TrainerOptions& options, const P
 std::optional<std::filesystem::path> find_resumed_checkpoint(const TrainerOptions& options, ProcessGroup& group) {
   const LoggingOptions& logging = options.logging;
   if (logging.resume_from_checkpoint.value_or("false") == "false") return {};
-  std::filesystem::path found;
-  if (group.rank() == 0)
-    found = options.verified_checkpoint
-                ? *options.verified_checkpoint
-                : resolve_resume_checkpoint(logging.output_dir, *logging.resume_from_checkpoint);
-  return group.gather_texts(found.string(), "the verified checkpoint").front();
+  if (options.resumed_is_verified) return *logging.resume_from_checkpoint;
+  std::string found;
+  if (group.rank() == 0) found = resolve_resume_checkpoint(logging.output_dir, *logging.resume_from_checkpoint).string();
+  return group.gather_texts(found, "the verified checkpoint").front();
 }
 
 // Counted over all ranks: a step of G micro-batches a rank is one of G x ranks micro-batches. A run that goes on with

@@ -37,8 +37,8 @@ struct TrainerOptions {
   // Everything that decides the numbers, by option name: saved in checkpoints, compared when a run is resumed.
   Json resolved_options;
   std::string data_fingerprint;
-  // What logging.resume_from_checkpoint names, where it has been looked at already; of the leading rank.
-  std::optional<std::filesystem::path> verified_checkpoint;
+  // logging.resume_from_checkpoint is a directory that has been looked at already, the same on every rank.
+  bool resumed_is_verified = false;
 };
 
 // What tests and tools see of a run while it goes on.

@@ -5,13 +5,14 @@
 
 #include <unistd.h>
 
+#include "app/repeated_signal.h"
+
 namespace baichuan {
 
 namespace {
 
 std::atomic<int> received{0};
 std::atomic<long> received_at_ms{0};
-constexpr long kSameSignalMs = 300;
 
 long now_ms() {
   timespec now{};
@@ -25,7 +26,7 @@ extern "C" void on_signal(int signal) {
   int none = 0;
   if (received.compare_exchange_strong(none, signal)) {
     received_at_ms = now;
-  } else if (now - received_at_ms > kSameSignalMs) {
+  } else if (now - received_at_ms > kSameSignal.count()) {
     ::_exit(128 + signal);
   }
 }

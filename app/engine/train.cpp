@@ -24,6 +24,7 @@
 #include "train/checkpoint_store.h"
 #include "train/recompute_policy.h"
 #include "train/shard_model.h"
+#include "train/start_or_resume.h"
 #include "train/trained_weights.h"
 #include "train/trainer.h"
 
@@ -166,7 +167,7 @@ std::optional<fs::path> prepare_output_directory(const TrainCommandOptions& o, c
       require_another_directory(logging, adapter, "adapter");
       require_kept(logging, adapter, "adapter");
     }
-    if (!resumes(logging) && !logging.overwrite_output_dir) require_no_checkpoints(logging.output_dir);
+    require_startable(logging);
   }
   const CheckpointStore store(logging.output_dir);  // makes it, and asks whether another run holds it
   require_writable(logging.output_dir);
@@ -206,6 +207,21 @@ std::unique_ptr<ProcessGroup> connect_ranks(const TrainCommandOptions& o,
 std::string device_of_rank(const std::string& wanted, const RankEnvironment& environment) {
   const bool any_gpu = wanted == "cuda" || (wanted == "auto" && cuda_problem(probe_cuda()).empty());
   return environment.distributed() && any_gpu ? fmt::format("cuda:{}", environment.local_rank) : wanted;
+}
+
+// The leading rank looks at the output directory; all hear of the verified checkpoint to go on from, if there is one.
+std::optional<std::string> decide_start(TrainCommandOptions& o,
+                                        const fs::path& model_directory,
+                                        const RankEnvironment& environment,
+                                        ProcessGroup& group) {
+  std::string checkpoint;
+  if (environment.rank == 0) {
+    apply_restart(o.logging, environment.restart_count, o.launcher.max_restarts);
+    checkpoint = prepare_output_directory(o, model_directory).value_or(fs::path()).string();
+  }
+  checkpoint = group.gather_texts(checkpoint, "the verified output directory").front();
+  if (checkpoint.empty()) return {};
+  return checkpoint;
 }
 
 // One rank a machine tokenises, while the others wait on the store and not in a collective; then all map its cache.
@@ -262,7 +278,7 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   const auto directory = resolve_model_directory(o.model.model_name_or_path, o.model.cache_dir, o.model.model_revision);
   const at::Device device = select_device(device_of_rank(o.model.device, environment));
   const auto group = connect_ranks(o, environment, device);
-  if (leads) trainer.verified_checkpoint = prepare_output_directory(o, directory);
+  trainer.logging.resume_from_checkpoint = decide_start(o, directory, environment, *group);
   const Tokenizer tokenizer(directory);
   const SftSplits rows = prepare_rows(o, tokenizer, environment, *group);
   require_evaluation_rows(o, rows.eval.size());
@@ -288,6 +304,7 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   if (!adapter && compute_dtype(o.optimization) != at::kFloat) inputs.exact_weights = directory;
   inputs.group = group.get();
   inputs.sharded = sharded.get();
+  trainer.resumed_is_verified = true;
   Trainer run(inputs, trainer, hooks);
   const int signal = o.finetuning.do_train ? run.train() : run.evaluate_only();
   return signal == 0 ? 0 : interrupt_exit_status(signal);
