@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/file_events.h"
 #include "core/json.h"
+#include "core/parse_size.h"
 #include "io/checkpoint_reader.h"
 #include "io_test_files.h"
 
