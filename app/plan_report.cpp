@@ -9,6 +9,11 @@ std::int64_t PlanReport::host_bytes_of_all_ranks() const {
   return run.shape.ranks * (run.device.is_gpu() ? host_bytes(run.shape) : total_bytes());
 }
 
+std::int64_t PlanReport::total_bytes_of(const Alternative& alternative) const {
+  return alternative.allocated_bytes + runtime_bytes +
+         baichuan::fragmentation_bytes(run.device, alternative.allocated_bytes);
+}
+
 double PlanReport::tokens_per_second() const {
   const double rows = static_cast<double>(run.shape.ranks * run.shape.batch * run.shape.accumulation);
   return rows * run.rows.mean_tokens / step.step_seconds();
@@ -89,11 +94,11 @@ OrderedJson time_json(const PlanReport& r) {
   return time;
 }
 
-OrderedJson alternatives_json(const std::vector<Alternative>& alternatives) {
+OrderedJson alternatives_json(const PlanReport& r) {
   OrderedJson list = OrderedJson::array();
-  for (const auto& a : alternatives)
+  for (const auto& a : r.alternatives)
     list.push_back({{"change", a.change},
-                    {"allocated_bytes", a.allocated_bytes},
+                    {"total_bytes", r.total_bytes_of(a)},
                     {"recompute_layers", a.recomputed_layers},
                     {"built", a.built}});
   return list;
@@ -132,7 +137,7 @@ OrderedJson plan_json(const PlanReport& r) {
           {"communication",
            {{"bytes_per_step", communication_bytes_per_step(s)}, {"seconds_per_step", r.step.communication_seconds}}},
           {"time", time_json(r)},
-          {"alternatives", alternatives_json(r.alternatives)},
+          {"alternatives", alternatives_json(r)},
           {"notes", r.run.notes}};
 }
 

@@ -26,6 +26,7 @@ struct PlanReport {
   std::int64_t reserve_bytes() const { return runtime_bytes + fragmentation_bytes; }
   std::int64_t total_bytes() const { return memory.allocated_bytes() + reserve_bytes(); }
   bool fits() const { return total_bytes() <= run.device.memory_bytes; }
+  std::int64_t total_bytes_of(const Alternative& alternative) const;
   std::int64_t host_bytes_of_all_ranks() const;
   // Tokens without padding, over all ranks.
   double tokens_per_second() const;

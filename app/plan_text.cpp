@@ -53,20 +53,25 @@ std::string memory_table(const PlanReport& r) {
   const auto row = [&](const char* name, std::int64_t bytes, const std::string& remark) {
     text += fmt::format("  {:<12}{:>9.2f}  {}\n", name, gigabytes(bytes), remark);
   };
-  row("weights", m.weights, s.full ? "" : "frozen model and adapters");
+  // What only some runs or moments have is left out of the others.
+  const auto row_if_any = [&](const char* name, std::int64_t bytes, const std::string& remark) {
+    if (bytes > 0) row(name, bytes, remark);
+  };
+  row("weights", m.weights, s.full ? "in the compute type" : "frozen model, float32 adapters");
   row("gradients", m.gradients, "float32");
   row("masters", m.masters, m.masters == 0 ? "the weights themselves" : "float32");
   row("moments", m.moments, "float32");
-  row("buckets", m.wire_buffers, "gradients on their way to other ranks");
+  row_if_any("buckets", m.wire_buffers, "gradients on their way to other ranks");
   row("activations", m.activations,
       fmt::format("kept for the backward pass; {} of {} layers recomputed", s.recomputed_layers, s.model.num_layers));
-  row("logits", m.loss, "a chunk of them, and the gradients made with the loss");
-  row("working", m.working, "one layer's backward pass, or the optimiser's step");
+  row_if_any("logits", m.loss, "a chunk of them, and the gradients made with the loss");
+  row_if_any("working", m.working, "what is made and dropped at that moment");
   row("reserve", r.reserve_bytes(), "runtime libraries, allocator");
   const double left = gigabytes(r.run.device.memory_bytes - r.total_bytes());
   row("total", r.total_bytes(),
-      fmt::format("of {:.2f}: {} by {:.2f}; fullest {}", gigabytes(r.run.device.memory_bytes),
-                  r.fits() ? "fits" : "DOES NOT FIT", std::abs(left), peak_moment_text(m.peak)));
+      fmt::format("of {:.2f}: {}, {:.2f} {}; fullest {}", gigabytes(r.run.device.memory_bytes),
+                  r.fits() ? "fits" : "DOES NOT FIT", std::abs(left), r.fits() ? "left" : "too much",
+                  peak_moment_text(m.peak)));
   return text;
 }
 
@@ -77,10 +82,8 @@ std::string alternatives_list(const PlanReport& r) {
            "model\n";
   std::string text = "\nwhat fits, one change at a time\n";
   for (const auto& a : r.alternatives)
-    text += fmt::format(
-        "  {:<70} {:>7.2f} GB, {} layers recomputed{}\n", a.change,
-        gigabytes(a.allocated_bytes + r.runtime_bytes + fragmentation_bytes(r.run.device, a.allocated_bytes)),
-        a.recomputed_layers, a.built ? "" : " (not built yet)");
+    text += fmt::format("  {:<70} {:>7.2f} GB, {} layers recomputed{}\n", a.change, gigabytes(r.total_bytes_of(a)),
+                        a.recomputed_layers, a.built ? "" : " (not built yet)");
   return text;
 }
 

@@ -1,14 +1,13 @@
 #include "app/planned_run.h"
 
-#include <algorithm>
 #include <array>
-#include <cmath>
 #include <filesystem>
 
+#include "app/training_shape.h"
 #include "core/error.h"
+#include "core/json.h"
 #include "core/parse_size.h"
 #include "data/tokenizer.h"
-#include "lora/lora_options.h"
 #include "model/model_location.h"
 #include "train/deepspeed_config.h"
 #include "train/memory_plan.h"
@@ -119,39 +118,17 @@ Sharding sharding_of(const PlanCommandOptions& o, std::int64_t ranks) {
   return static_cast<Sharding>(load_deepspeed_config(*o.launcher.deepspeed, o.optimization, ranks).stage);
 }
 
-std::int64_t dtype_bytes(const std::string& dtype, std::int64_t otherwise) {
-  return dtype == "auto" ? otherwise : dtype == "fp32" ? 4 : 2;
-}
-
-RunShape shape_of(const PlanCommandOptions& o,
-                  const PlannedModel& model,
-                  const Accelerator& device,
-                  std::int64_t ranks) {
-  RunShape shape;
-  shape.model = model.config;
-  shape.full = o.finetuning.finetuning_type == "full";
-  shape.lora_rank = o.lora.lora_rank;
-  shape.lora_targets = parse_lora_target(o.lora.lora_target);
-  const bool mixed = o.optimization.fp16 || o.optimization.bf16;
-  shape.compute_bytes = mixed ? 2 : 4;
-  shape.frozen_bytes = dtype_bytes(o.model.dtype, mixed ? 2 : model.stored_bytes);
-  shape.stored_bytes = dtype_bytes(o.model.dtype, model.stored_bytes);
-  shape.on_gpu = device.is_gpu();
-  shape.official_alibi = o.model.alibi_mode == "official";
-  shape.sharding = sharding_of(o, ranks);
-  shape.ranks = ranks;
-  shape.batch = o.optimization.per_device_train_batch_size;
-  shape.accumulation = o.optimization.gradient_accumulation_steps;
-  return shape;
-}
-
-std::int64_t recomputed_layers(const PlanCommandOptions& o, const RunShape& shape, const Accelerator& device) {
-  const std::string& text = o.finetuning.recompute_layers;
-  const std::int64_t all = shape.model.num_layers;
-  if (text == "all" || (text == "auto" && o.finetuning.compat == "2023")) return all;
-  if (text == "none") return 0;
-  if (text == "auto") return layers_to_recompute(shape, allocation_budget(device, shape.ranks));
-  return text.size() > 9 ? all : std::min<std::int64_t>(all, std::stoll(text));
+// An adapter that is trained on brings its own rank and targets.
+void apply_adapter_config(const PlanCommandOptions& o, RunShape& shape) {
+  if (shape.full || !o.model.adapter_name_or_path || !o.launcher.resume_lora_training) return;
+  const std::string& list = *o.model.adapter_name_or_path;
+  const std::filesystem::path last = list.substr(list.rfind(',') + 1);
+  const Json config = read_json_file(last / "adapter_config.json");
+  if (config.contains("r") && config["r"].is_number_integer()) shape.lora_rank = config["r"].get<std::int64_t>();
+  if (!config.contains("target_modules") || !config["target_modules"].is_array()) return;
+  shape.lora_targets.clear();
+  for (const Json& target : config["target_modules"])
+    if (target.is_string()) shape.lora_targets.push_back(target.get<std::string>());
 }
 
 std::optional<SftEstimate> estimate_data(const DataOptions& data,
@@ -194,10 +171,13 @@ PlannedRun gather_planned_run(const PlanCommandOptions& options, const OptionTab
   const std::int64_t ranks = ranks_of(table);
   run.device = choose_device(o, table, ranks, run.notes);
   apply_memory_limit(o.plan, run.device);
-  run.shape = shape_of(o, model, run.device, ranks);
+  run.shape = training_shape(o, model.config, model.stored_bytes, sharding_of(o, ranks), ranks);
+  apply_adapter_config(o, run.shape);
+  run.shape.on_gpu = run.device.is_gpu();
   run.data = estimate_data(o.data, model, static_cast<std::uint64_t>(o.run.seed), run.notes);
   run.shape.longest = run.data ? run.data->longest : row_limit_tokens(o.data);
-  run.shape.recomputed_layers = recomputed_layers(o, run.shape, run.device);
+  run.shape.recomputed_layers = recomputed_layers(o.finetuning.recompute_layers, o.finetuning.compat == "2023",
+                                                  run.shape, allocation_budget(run.device, ranks));
   const auto limit = static_cast<double>(run.shape.longest);
   run.rows = {limit, limit, 1};
   if (run.data) {

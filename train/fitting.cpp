@@ -26,6 +26,7 @@ class Fitting {
     add_stage();
     add_length();
     add_ranks();
+    if (found_.empty()) add_all_together();
     add_adapters();
     add_unbuilt("zero_optimization.stage 3", stage3_state_bytes(run_));
     add_unbuilt("zero_optimization.offload_optimizer", offload_state_bytes(run_));
@@ -36,9 +37,10 @@ class Fitting {
   // Adds the change if the run fits with it.
   bool add(const RunShape& changed, std::string change) {
     RunShape run = changed;
-    run.recomputed_layers = layers_to_recompute(run, budget_);
+    const std::int64_t budget = allocation_budget(device_, run.ranks);
+    run.recomputed_layers = layers_to_recompute(run, budget);
     const std::int64_t bytes = plan_memory(run).allocated_bytes();
-    if (bytes > budget_) return false;
+    if (bytes > budget) return false;
     found_.push_back({std::move(change), bytes, run.recomputed_layers, true});
     return true;
   }
@@ -82,6 +84,16 @@ class Fitting {
     changed.sharding = Sharding::kStage2;
     for (changed.ranks = run_.ranks + 1; changed.ranks <= kMostRanks; ++changed.ranks)
       if (add(changed, fmt::format("--num_gpus {} with zero_optimization.stage 2", changed.ranks))) return;
+  }
+
+  // For runs that no single change saves.
+  void add_all_together() {
+    RunShape changed = run_;
+    changed.batch = 1;
+    changed.accumulation = run_.batch * run_.accumulation;
+    if (run_.ranks > 1) changed.sharding = Sharding::kStage2;
+    add(changed, fmt::format("{}--per_device_train_batch_size 1 --gradient_accumulation_steps {}",
+                             run_.ranks > 1 ? "zero_optimization.stage 2 with " : "", changed.accumulation));
   }
 
   void add_adapters() {

@@ -17,8 +17,8 @@ struct Alternative {
   bool built = true;  // else it is what a part that is not built yet would do
 };
 
-// Single changes with each of which the run fits, the gentlest first; each with as few recomputed layers as it needs.
-// Empty when nothing that is known helps.
+// Changes with each of which the run fits, the gentlest first; each with as few recomputed layers as it needs. Empty
+// when nothing that is known helps.
 std::vector<Alternative> what_fits(const RunShape& run, const Accelerator& device);
 
 // Device memory of a rank under what is not built yet. Stage 3: all state sliced, two units gathered. Offload: masters

@@ -30,13 +30,15 @@ std::string_view peak_moment_text(PeakMoment moment) {
       return "in the backward pass of the embedding";
     case PeakMoment::kOptimizerStep:
       return "in the optimiser's step";
+    case PeakMoment::kEvaluation:
+      return "in evaluation";
   }
   return "";
 }
 
 MemoryPlan plan_memory(const RunShape& run) {
   const std::int64_t recomputed = std::min(run.recomputed_layers, run.model.num_layers);
-  const std::int64_t layer = layer_bytes_per_token(run) * run.tokens();
+  const std::int64_t layer = layer_bytes_per_token(run) * run.tokens() + heap_hole_bytes_of_layer(run);
   const std::int64_t inputs = recomputed * recomputed_layer_bytes_per_token(run) * run.tokens();
   const std::int64_t kept = inputs + (run.model.num_layers - recomputed) * layer;
   const std::int64_t backward = layer_backward_working_bytes(run);
@@ -48,6 +50,7 @@ MemoryPlan plan_memory(const RunShape& run) {
              recomputed > 0 ? backward : 0},
       Moment{PeakMoment::kEmbeddingBackward, 0, 0, run.full ? embedding_backward_working_bytes(run) : 0},
       Moment{PeakMoment::kOptimizerStep, 0, 0, optimizer_working_bytes(run)},
+      Moment{PeakMoment::kEvaluation, 0, 0, evaluation_working_bytes(run)},
   };
   const auto& peak = *std::max_element(moments.begin(), moments.end(),
                                        [](const Moment& a, const Moment& b) { return a.bytes() < b.bytes(); });
@@ -69,6 +72,18 @@ std::int64_t layers_to_recompute(const RunShape& run, std::int64_t budget_bytes)
   for (tried.recomputed_layers = 0; tried.recomputed_layers < run.model.num_layers; ++tried.recomputed_layers)
     if (plan_memory(tried).allocated_bytes() <= budget_bytes) break;
   return tried.recomputed_layers;
+}
+
+std::int64_t recomputed_layers(const std::string& text,
+                               bool compat_2023,
+                               const RunShape& run,
+                               std::int64_t budget_bytes) {
+  constexpr std::size_t kMostDigits = 9;
+  const std::int64_t all = run.model.num_layers;
+  if (text == "all" || (text == "auto" && compat_2023)) return all;
+  if (text == "none") return 0;
+  if (text == "auto") return layers_to_recompute(run, budget_bytes);
+  return text.size() > kMostDigits ? all : std::min<std::int64_t>(all, std::stoll(text));
 }
 
 }  // namespace baichuan

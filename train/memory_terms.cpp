@@ -180,6 +180,19 @@ std::int64_t layer_bytes_per_token(const RunShape& run) {
   return e * elements + kFloatBytes * sums;
 }
 
+std::int64_t heap_hole_bytes_of_layer(const RunShape& run) {
+  if (run.on_gpu || run.full) return 0;
+  const auto hole = [&](std::int64_t elements) {
+    const std::int64_t bytes = run.compute_bytes * elements * run.tokens();
+    return bytes < kLargestHeapBlock ? bytes : 0;
+  };
+  std::int64_t bytes = 0;
+  if (!has_target(run, "W_pack")) bytes += hole(run.model.hidden_size);
+  if (!has_target(run, "gate_proj") && !has_target(run, "up_proj")) bytes += hole(run.model.hidden_size);
+  if (!has_target(run, "down_proj")) bytes += hole(run.model.intermediate_size);
+  return bytes;
+}
+
 std::int64_t recomputed_layer_bytes_per_token(const RunShape& run) {
   return run.compute_bytes * run.model.hidden_size;
 }
@@ -197,10 +210,16 @@ std::int64_t logit_chunk_bytes(const RunShape& run) {
 std::int64_t loss_working_bytes(const RunShape& run) {
   const std::int64_t e = run.compute_bytes;
   const std::int64_t matrix = embedding_elements(run.model);
-  std::int64_t bytes = logit_chunk_bytes(run) + run.tokens() * (2 * e * run.model.hidden_size + kFloatBytes);
-  if (run.full) bytes += kFloatBytes * matrix + (e == kFloatBytes ? 0 : e * matrix);
-  if (run.model.norm_head) bytes += e * matrix;
-  return bytes + converted_weight_bytes(run, matrix);
+  const std::int64_t chunk = logit_chunk_bytes(run) + run.tokens() * (2 * e * run.model.hidden_size + kFloatBytes);
+  const std::int64_t normalised = run.model.norm_head ? e * matrix : 0;
+  std::int64_t forward = chunk + normalised + converted_weight_bytes(run, matrix);
+  if (!run.full) return forward;
+  forward += kFloatBytes * matrix + (e == kFloatBytes ? 0 : e * matrix);
+  // Backward: the gradient; on a GPU once more, times the incoming gradient; the gradient of NormHead's division, with
+  // three temporaries of its formula.
+  const std::int64_t without_norm = run.on_gpu ? 2 : 1;
+  const std::int64_t copies = run.model.norm_head ? 5 : without_norm;
+  return std::max(forward, copies * e * matrix);
 }
 
 // The stations of a layer's backward pass, elements a token of the compute type:
@@ -225,6 +244,11 @@ std::int64_t layer_backward_working_bytes(const RunShape& run) {
   const std::int64_t w_pack = activations(5 * d + dropped("W_pack", d)) + weight_gradient_bytes(run, 3 * d * d) +
                               converted_weight_bytes(run, 3 * d * d);
   return std::max({swiglu, up, down, attention, w_pack});
+}
+
+std::int64_t evaluation_working_bytes(const RunShape& run) {
+  const std::int64_t tokens = run.eval_batch * run.longest;
+  return run.compute_bytes * tokens * 3 * (run.model.hidden_size + run.model.intermediate_size);
 }
 
 std::int64_t embedding_backward_working_bytes(const RunShape& run) {

@@ -61,18 +61,24 @@ std::int64_t wire_element_bytes(const RunShape& run);  // e, but 4 for adapters
 //   x A^T                      an adapter                       -      e rank for each target
 //
 // Residual sums, views and dropout (a function of counters) keep nothing. Plain attention keeps no log-sum-exp.
-// Full, with flash attention: e (8 D + 3 I) + 4 H + 8; 164,248 for 13B in 16 bits.
+// Full, with flash attention: e (8 D + 3 I) + 4 H + 8; 164,264 for 13B in 16 bits.
 std::int64_t layer_bytes_per_token(const RunShape& run);
 // A recomputed layer keeps its input alone (model/recompute.cpp): e D.
 std::int64_t recomputed_layer_bytes_per_token(const RunShape& run);
 // After the last layer: the final norm's input, its output (alive until the step ends) and 1 / rms.
 std::int64_t final_norm_bytes(const RunShape& run);
 
+// On CPU: what a layer makes between kept tensors and does not keep, where it stays below the size that the C library
+// maps by itself. Such a block comes from the heap and leaves a hole that the next layer's tensors do not fit into.
+// LoRA: the normed input and the product of a projection without an adapter. Full training keeps them anyway.
+inline constexpr std::int64_t kLargestHeapBlock = std::int64_t{32} << 20;  // glibc's DEFAULT_MMAP_THRESHOLD_MAX
+std::int64_t heap_hole_bytes_of_layer(const RunShape& run);
+
 // ---- Working memory, on top of what is kept ------------------------------------------------------------------------
 // The loss (kernels/linear_cross_entropy.cpp), every row labelled: labelled rows copied, their gradient, a chunk of
 // logits, losses; a full run also has the output matrix's gradient in float32 and once more in the compute type
 // (product of a chunk, later the converted gradient); NormHead makes a normalised copy of the matrix, a frozen matrix
-// of another type than the compute type a converted one.
+// of another type than the compute type a converted one. Or, where that is more, what its backward pass makes.
 std::int64_t loss_working_bytes(const RunShape& run);
 // Elements of a chunk of logits; the constant of kernels/linear_cross_entropy.cpp.
 inline constexpr std::int64_t kLogitElements = std::int64_t{32} << 20;
@@ -82,6 +88,8 @@ std::int64_t logit_chunk_bytes(const RunShape& run);
 // (see memory_terms.cpp), with the gradient of one weight matrix, which is added to the float32 gradient or handed to
 // the wire as soon as it is there.
 std::int64_t layer_backward_working_bytes(const RunShape& run);
+// A batch of evaluation: the widest place of one layer, 3 D + 3 I, nothing kept.
+std::int64_t evaluation_working_bytes(const RunShape& run);
 // The embedding's gradient, made after all layers are done.
 std::int64_t embedding_backward_working_bytes(const RunShape& run);
 // The optimiser's step on the plain path: the norm of the largest gradient is taken of a float64 copy.

@@ -34,6 +34,7 @@ struct RunShape {
   Sharding sharding = Sharding::kStage2;
   std::int64_t ranks = 1;
   std::int64_t batch = 1;         // rows of a micro-batch
+  std::int64_t eval_batch = 0;    // rows of an evaluation batch; 0: no evaluation
   std::int64_t accumulation = 1;  // micro-batches of a step
   std::int64_t longest = 1024;    // tokens of the longest row: a micro-batch is padded to it
   std::int64_t recomputed_layers = 0;
