@@ -9,8 +9,8 @@
 namespace baichuan {
 
 int run_plan(const PlanCommandOptions& options, const OptionTable& table) {
-  log::set_level(log::parse_level(options.run.log_level));
-  const PlanReport report = make_plan_report(gather_planned_run(options, table), options.logging);
+  log::set_level(log::parse_level(options.train.run.log_level));
+  const PlanReport report = make_plan_report(gather_planned_run(options, table), options.train.logging);
   if (options.plan.json)
     fmt::print("{}\n", to_json_line(plan_json(report)));
   else

@@ -26,8 +26,9 @@ struct PlanOptions {
   }
 };
 
-struct PlanCommandOptions : TrainCommandOptions {
+struct PlanCommandOptions : CommandOptions {
   PlanOptions plan;
+  TrainCommandOptions train;
 
   void add_to(OptionTable& table) override;
   void validate(const OptionTable& table) override;

@@ -87,20 +87,21 @@ std::int64_t ranks_of(const OptionTable& table) {
   return 1;
 }
 
-Accelerator choose_device(const PlanCommandOptions& o,
+Accelerator choose_device(const PlanOptions& plan,
+                          const TrainCommandOptions& o,
                           const OptionTable& table,
                           std::int64_t ranks,
                           std::vector<std::string>& notes) {
   const auto cpu = [&] { return this_machine(ranks, o.optimization.fp16); };
-  if (o.plan.gpu) return *o.plan.gpu == "cpu" ? cpu() : *find_gpu(*o.plan.gpu);
+  if (plan.gpu) return *plan.gpu == "cpu" ? cpu() : *find_gpu(*plan.gpu);
   if (table.given("num_processes") || o.model.device == "cpu") return cpu();
   if (const Accelerator* const here = gpu_of_this_machine()) return *here;
   const Accelerator& usual = *find_gpu("a100-80gb");
-  if (table.given("num_gpus") || o.plan.gpu_memory || o.model.device.starts_with("cuda")) {
+  if (table.given("num_gpus") || plan.gpu_memory || o.model.device.starts_with("cuda")) {
     notes.push_back(fmt::format("no GPU was found here: {} is assumed; --gpu names another", usual.title));
     return usual;
   }
-  notes.push_back("no GPU was found here: planned for this machine's processors; --gpu names a GPU");
+  notes.emplace_back("no GPU was found here: planned for this machine's processors; --gpu names a GPU");
   return cpu();
 }
 
@@ -113,13 +114,13 @@ void apply_memory_limit(const PlanOptions& options, Accelerator& device) {
   }
 }
 
-Sharding sharding_of(const PlanCommandOptions& o, std::int64_t ranks) {
+Sharding sharding_of(const TrainCommandOptions& o, std::int64_t ranks) {
   if (!o.launcher.deepspeed) return ranks == 1 ? Sharding::kPlain : Sharding::kStage0;
   return static_cast<Sharding>(load_deepspeed_config(*o.launcher.deepspeed, o.optimization, ranks).stage);
 }
 
 // An adapter that is trained on brings its own rank and targets.
-void apply_adapter_config(const PlanCommandOptions& o, RunShape& shape) {
+void apply_adapter_config(const TrainCommandOptions& o, RunShape& shape) {
   if (shape.full || !o.model.adapter_name_or_path || !o.launcher.resume_lora_training) return;
   const std::string& list = *o.model.adapter_name_or_path;
   const std::filesystem::path last = list.substr(list.rfind(',') + 1);
@@ -147,7 +148,7 @@ std::optional<SftEstimate> estimate_data(const DataOptions& data,
   return estimate;
 }
 
-std::optional<StepPlan> steps_of(const PlanCommandOptions& o,
+std::optional<StepPlan> steps_of(const TrainCommandOptions& o,
                                  const std::optional<SftEstimate>& data,
                                  std::int64_t ranks) {
   const auto& p = o.optimization;
@@ -162,15 +163,15 @@ std::optional<StepPlan> steps_of(const PlanCommandOptions& o,
 }  // namespace
 
 PlannedRun gather_planned_run(const PlanCommandOptions& options, const OptionTable& table) {
-  PlanCommandOptions o = options;
+  TrainCommandOptions o = options.train;
   if (o.finetuning.compat == "2023") apply_compat_2023(o.data, table);
   PlannedRun run;
   run.model_name = o.model.model_name_or_path;
   const PlannedModel model = find_model(o.model, run.notes);
   run.model_is_here = model.directory.has_value();
   const std::int64_t ranks = ranks_of(table);
-  run.device = choose_device(o, table, ranks, run.notes);
-  apply_memory_limit(o.plan, run.device);
+  run.device = choose_device(options.plan, o, table, ranks, run.notes);
+  apply_memory_limit(options.plan, run.device);
   run.shape = training_shape(o, model.config, model.stored_bytes, sharding_of(o, ranks), ranks);
   apply_adapter_config(o, run.shape);
   run.shape.on_gpu = run.device.is_gpu();

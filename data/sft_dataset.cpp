@@ -101,14 +101,14 @@ fs::path default_cache_directory() {
 // Where tokenised rows go. A default folder that cannot be written to is no reason to stop.
 fs::path cache_directory(const DataOptions& options) {
   const bool chosen = options.dataset_cache_dir.has_value();
-  const fs::path wanted = chosen ? fs::path(*options.dataset_cache_dir) : default_cache_directory();
+  fs::path wanted = chosen ? fs::path(*options.dataset_cache_dir) : default_cache_directory();
   std::error_code failed;
   fs::create_directories(wanted, failed);
   if (!failed && ::access(wanted.c_str(), W_OK) == 0) return wanted;
   if (chosen)
     throw MachineError("cannot write to --dataset_cache_dir {}; choose a folder that you may write to",
                        wanted.string());
-  const fs::path other = fs::temp_directory_path() / fmt::format("baichuan-{}", ::getuid()) / "datasets";
+  fs::path other = fs::temp_directory_path() / fmt::format("baichuan-{}", ::getuid()) / "datasets";
   log::warning("cannot write to {}; tokenised rows are kept in {} (see --dataset_cache_dir)", wanted.string(),
                other.string());
   fs::create_directories(other);

@@ -83,7 +83,7 @@ TEST(MemoryPlan, LargeEvaluationBatchesMayBeThePeak) {
   run.eval_batch = 512;
   const MemoryPlan plan = plan_memory(run);
   EXPECT_EQ(plan.peak, PeakMoment::kEvaluation);
-  EXPECT_EQ(plan.working, 2 * 512 * 1024LL * 3 * (5120 + 13696));
+  EXPECT_EQ(plan.working, 2LL * 512 * 1024 * 3 * (5120 + 13696));
 }
 
 TEST(MemoryPlan, EveryMomentHasItsWords) {

@@ -71,7 +71,7 @@ TEST(MemoryTerms, Float32WeightsAreTheirOwnMasters) {
 
 TEST(MemoryTerms, AnAdapterIsSixteenBytesAParameterBesideAFrozenModel) {
   const RunShape run = lora_run();
-  const std::int64_t adapter = 40 * 8 * (5120 + 3 * 5120);
+  const std::int64_t adapter = 40LL * 8 * (5120 + 3 * 5120);
   EXPECT_EQ(trained_elements(run), adapter);
   EXPECT_EQ(adapter, 6'553'600);
   EXPECT_EQ(weight_bytes(run) + gradient_bytes(run) + moment_bytes(run), 2 * 13'264'901'120 + 16 * adapter);
@@ -79,7 +79,7 @@ TEST(MemoryTerms, AnAdapterIsSixteenBytesAParameterBesideAFrozenModel) {
 
 TEST(MemoryTerms, TheRingHoldsTwoOfTheLargestUnits) {
   RunShape run = readme_run();
-  EXPECT_EQ(wire_buffer_bytes(run), 2 * 2 * largest_unit_elements(run));
+  EXPECT_EQ(wire_buffer_bytes(run), kWireBuffers * 2 * largest_unit_elements(run));
   EXPECT_GE(largest_unit_elements(run), head_elements(run.model));
   EXPECT_EQ(wire_buffer_bytes(with(run, Sharding::kPlain)), 0);
   run.compute_bytes = 4;
@@ -125,7 +125,7 @@ TEST(MemoryTerms, AFrozenOutputMatrixGetsNoGradient) {
 TEST(MemoryTerms, AFloat32OutputMatrixHasTwoGradientsInTheBackwardPassOfAGpu) {
   RunShape run = readme_run(16);
   run.compute_bytes = 4;
-  EXPECT_EQ(loss_working_bytes(run), 2 * 4 * 64'000LL * 5120);
+  EXPECT_EQ(loss_working_bytes(run), 2LL * 4 * 64'000 * 5120);
 }
 
 TEST(MemoryTerms, NormHeadCopiesTheOutputMatrix) {
@@ -134,7 +134,7 @@ TEST(MemoryTerms, NormHeadCopiesTheOutputMatrix) {
   run.model.norm_head = true;
   EXPECT_EQ(loss_working_bytes(run) - without, 2 * 64'000LL * 5120) << "rows of length 1";
   run.full = true;
-  EXPECT_EQ(loss_working_bytes(run), 5 * 2 * 64'000LL * 5120) << "the backward pass of the division";
+  EXPECT_EQ(loss_working_bytes(run), 5LL * 2 * 64'000 * 5120) << "the backward pass of the division";
 }
 
 TEST(MemoryTerms, AFrozenModelOfAnotherTypeIsConvertedMatrixByMatrix) {
@@ -142,7 +142,7 @@ TEST(MemoryTerms, AFrozenModelOfAnotherTypeIsConvertedMatrixByMatrix) {
   const std::int64_t same = loss_working_bytes(run);
   run.frozen_bytes = 4;
   EXPECT_EQ(loss_working_bytes(run) - same, 2 * 64'000LL * 5120);
-  EXPECT_EQ(weight_bytes(run), 4 * 13'264'901'120 + 4 * 6'553'600);
+  EXPECT_EQ(weight_bytes(run), 4 * 13'264'901'120 + 4LL * 6'553'600);
 }
 
 TEST(MemoryTerms, OnlySmallBlocksLeaveHolesInTheHeap) {
