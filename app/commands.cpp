@@ -7,6 +7,7 @@
 #include "app/doctor_options.h"
 #include "app/export_options.h"
 #include "app/init_options.h"
+#include "app/plan_options.h"
 #include "app/preview_options.h"
 #include "app/score_options.h"
 #include "app/tokenize_options.h"
@@ -26,6 +27,9 @@ constexpr auto kCommands = std::to_array<Command>({
     {.name = "train", .summary = "full or LoRA supervised fine-tuning",
      .usage = "train [RECIPE.json] --stage sft --do_train [options]", .in_engine = true, .takes_recipe = true,
      .make_options = make<TrainCommandOptions>},
+    {.name = "plan", .summary = "memory, disk, communication and time of a training run, before anything is loaded",
+     .usage = "plan [RECIPE.json] --model_name_or_path NAME [options of train] [--num_gpus N] [--gpu KIND]",
+     .in_engine = false, .takes_recipe = true, .make_options = make<PlanCommandOptions>},
     {.name = "export", .summary = "merge an adapter into its base, write a Hugging Face checkpoint",
      .usage = "export --model_name_or_path DIR --output_dir DIR [options]", .in_engine = true, .takes_recipe = false,
      .make_options = make<ExportCommandOptions>},

@@ -225,6 +225,17 @@ void add_counts(RowCounts& total, const RowCounts& part) {
 
 }  // namespace
 
+PreprocessRules PreprocessRules::from(const DataOptions& options) {
+  PreprocessRules rules;
+  rules.template_name = options.template_name;
+  rules.row = SftRules::from(options);
+  rules.max_samples = options.max_samples.value_or(0);
+  rules.skip_bad_rows = options.on_bad_row == "skip";
+  const auto cores = static_cast<int64_t>(std::max(1U, std::thread::hardware_concurrency()));
+  rules.threads = static_cast<int>(options.preprocessing_num_workers.value_or(cores));
+  return rules;
+}
+
 RowCounts preprocess(std::span<const DatasetSource> sources,
                      const Tokenizer& tokenizer,
                      const PreprocessRules& rules,

@@ -20,6 +20,8 @@ struct PreprocessRules {
   int64_t max_samples = 0;  // rows of each data set; 0: all
   bool skip_bad_rows = false;
   int threads = 1;
+
+  static PreprocessRules from(const DataOptions& options);
 };
 
 // Calls `on_row` from the calling thread, once for each row kept, in the order of the data. Memory is bounded by the

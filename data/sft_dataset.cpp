@@ -2,7 +2,6 @@
 
 #include <chrono>
 #include <cstdlib>
-#include <thread>
 
 #include <fcntl.h>
 #include <sys/file.h>
@@ -80,6 +79,14 @@ CacheKey key_of(std::span<const DatasetSource> sources, const Tokenizer& tokeniz
   return key.key();
 }
 
+std::string fingerprint_of(const CacheKey& key) {
+  return fmt::format("{:016x}{:016x}", key[1], key[0]);
+}
+
+fs::path cache_file_in(const fs::path& directory, const CacheKey& key) {
+  return directory / (fingerprint_of(key) + ".sft");
+}
+
 fs::path default_cache_directory() {
   const auto from_environment = [](const char* name) {
     const char* const value = std::getenv(name);
@@ -94,14 +101,14 @@ fs::path default_cache_directory() {
 // Where tokenised rows go. A default folder that cannot be written to is no reason to stop.
 fs::path cache_directory(const DataOptions& options) {
   const bool chosen = options.dataset_cache_dir.has_value();
-  const fs::path wanted = chosen ? fs::path(*options.dataset_cache_dir) : default_cache_directory();
+  fs::path wanted = chosen ? fs::path(*options.dataset_cache_dir) : default_cache_directory();
   std::error_code failed;
   fs::create_directories(wanted, failed);
   if (!failed && ::access(wanted.c_str(), W_OK) == 0) return wanted;
   if (chosen)
     throw MachineError("cannot write to --dataset_cache_dir {}; choose a folder that you may write to",
                        wanted.string());
-  const fs::path other = fs::temp_directory_path() / fmt::format("baichuan-{}", ::getuid()) / "datasets";
+  fs::path other = fs::temp_directory_path() / fmt::format("baichuan-{}", ::getuid()) / "datasets";
   log::warning("cannot write to {}; tokenised rows are kept in {} (see --dataset_cache_dir)", wanted.string(),
                other.string());
   fs::create_directories(other);
@@ -147,17 +154,6 @@ void check_sha1(std::span<const DatasetSource> sources) {
       log::warning("{}: dataset_info.json expects SHA-1 {}; found {}; going on with the file as it is",
                    source.files.front().string(), *source.sha1, found);
   }
-}
-
-PreprocessRules rules_from(const DataOptions& options) {
-  PreprocessRules rules;
-  rules.template_name = options.template_name;
-  rules.row = SftRules::from(options);
-  rules.max_samples = options.max_samples.value_or(0);
-  rules.skip_bad_rows = options.on_bad_row == "skip";
-  const auto cores = static_cast<int64_t>(std::max(1U, std::thread::hardware_concurrency()));
-  rules.threads = static_cast<int>(options.preprocessing_num_workers.value_or(cores));
-  return rules;
 }
 
 void write_cache(const fs::path& file,
@@ -209,6 +205,15 @@ std::shared_ptr<const SftCache> open_or_build(const DataOptions& options,
   return cache;
 }
 
+void take_split(const std::shared_ptr<const SftCache>& cache,
+                const DataOptions& options,
+                uint64_t seed,
+                SftSplits& splits) {
+  Split split = split_rows(cache->rows(), options.val_size, seed);
+  splits.train = SftDataset(cache, std::move(split.train));
+  splits.eval = SftDataset(cache, std::move(split.eval));
+}
+
 }  // namespace
 
 SftExample SftDataset::example(int64_t i) const {
@@ -221,14 +226,28 @@ SftExample SftDataset::example(int64_t i) const {
   return example;
 }
 
+std::optional<SftSplits> find_tokenised_sft(const DataOptions& options, const Tokenizer& tokenizer, uint64_t seed) {
+  const auto sources = find_datasets(options);
+  const CacheKey key = key_of(sources, tokenizer, PreprocessRules::from(options));
+  const fs::path directory = options.dataset_cache_dir.value_or(default_cache_directory().string());
+  SftSplits splits;
+  splits.fingerprint = fingerprint_of(key);
+  splits.cache_file = cache_file_in(directory, key);
+  const auto cache = SftCache::open(splits.cache_file, key);
+  if (!cache || cache->rows() == 0) return std::nullopt;
+  splits.counts = cache->counts();
+  take_split(cache, options, seed, splits);
+  return splits;
+}
+
 SftSplits prepare_sft(const DataOptions& options, const Tokenizer& tokenizer, uint64_t seed) {
   options.validate();
   const auto sources = find_datasets(options);
-  const PreprocessRules rules = rules_from(options);
+  const PreprocessRules rules = PreprocessRules::from(options);
   const CacheKey key = key_of(sources, tokenizer, rules);
   SftSplits splits;
-  splits.fingerprint = fmt::format("{:016x}{:016x}", key[1], key[0]);
-  splits.cache_file = cache_directory(options) / (splits.fingerprint + ".sft");
+  splits.fingerprint = fingerprint_of(key);
+  splits.cache_file = cache_file_in(cache_directory(options), key);
   const auto cache = open_or_build(options, splits.cache_file, key, sources, tokenizer, rules);
   splits.counts = cache->counts();
   report_counts(splits.counts);
@@ -236,9 +255,7 @@ SftSplits prepare_sft(const DataOptions& options, const Tokenizer& tokenizer, ui
     throw DataError(
         "--dataset {}: expected rows to train on; found {} rows of which none can be used; look at the data",
         options.dataset, splits.counts.read);
-  Split split = split_rows(cache->rows(), options.val_size, seed);
-  splits.train = SftDataset(cache, std::move(split.train));
-  splits.eval = SftDataset(cache, std::move(split.eval));
+  take_split(cache, options, seed, splits);
   return splits;
 }
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,9 @@ struct SftSplits {
 // Finds the data sets, tokenises them unless a cache of the same content is there, and splits off the evaluation rows
 // by `seed`. Several processes may call it at once: one tokenises, the others wait for its file. Throws DataError.
 SftSplits prepare_sft(const DataOptions& options, const Tokenizer& tokenizer, uint64_t seed);
+
+// The same where a cache of the same content is there already: nothing is tokenised, nothing written.
+std::optional<SftSplits> find_tokenised_sft(const DataOptions& options, const Tokenizer& tokenizer, uint64_t seed);
 
 // A row for people: ids, text, label ids, text of the labels.
 std::string describe_example(const Tokenizer& tokenizer, const SftExample& example);

@@ -51,7 +51,4 @@ class CheckpointWriter {
   std::unique_ptr<State> state_;
 };
 
-// "2GB" (10^9), "500MB", "5kB", "2GiB" (2^30), "1234" (bytes); throws UsageError.
-std::int64_t parse_size(std::string_view text);
-
 }  // namespace baichuan

@@ -13,6 +13,7 @@
 #include "app/export_options.h"
 #include "core/error.h"
 #include "core/log.h"
+#include "core/parse_size.h"
 #include "kernels/device.h"
 #include "model/load_weights.h"
 #include "model/model_location.h"

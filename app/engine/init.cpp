@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
+#include "core/parse_size.h"
 #include "data/tokenizer.h"
 #include "kernels/device.h"
 #include "model/default_files.h"

@@ -1,3 +1,5 @@
+#include "core/parse_size.h"
+
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -5,7 +7,6 @@
 #include <utility>
 
 #include "core/error.h"
-#include "io/checkpoint_writer.h"
 
 namespace baichuan {
 
