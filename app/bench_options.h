@@ -7,6 +7,7 @@
 
 #include "app/command.h"
 #include "app/model_options.h"
+#include "app/quantization_options.h"
 #include "lora/lora_options.h"
 
 namespace baichuan {
@@ -59,6 +60,7 @@ struct BenchTrainCommandOptions : CommandOptions {
   LoraOptions lora;
   BenchTrainWork work;
   BenchReport report;
+  QuantizationOptions quantization;
 
   void add_to(OptionTable& table) override;
   void validate(const OptionTable& table) override;
@@ -82,6 +84,7 @@ struct BenchDecodeCommandOptions : CommandOptions {
   RunOptions run;
   BenchDecodeWork work;
   BenchReport report;
+  QuantizationOptions quantization;
 
   void add_to(OptionTable& table) override;
   void validate(const OptionTable& table) override;

@@ -25,6 +25,7 @@ struct ConversationOptions {
           {.name = "template",
            .help = "Form of the prompt: baichuan is that of the published chat models, the others what training with "
                    "the template of that name saw.",
+           .aliases = "prompt_template",
            .choices = "baichuan|default|vanilla"});
   }
 };

@@ -50,7 +50,8 @@ struct ExportCompatibilityOptions {
     constexpr auto kLater = Support::kNotBuilt;
     field(&O::stage, {.name = "stage", .help = "Stage of the training.", .support = kNone});
     field(&O::finetuning_type, {.name = "finetuning_type", .help = "What was trained.", .support = kNone});
-    field(&O::template_name, {.name = "template", .help = "Template of the training.", .support = kNone});
+    field(&O::template_name,
+          {.name = "template", .help = "Template of the training.", .aliases = "prompt_template", .support = kNone});
     field(&O::dataset, {.name = "dataset", .help = "Data of the training.", .support = kNone});
     field(&O::dataset_dir, {.name = "dataset_dir", .help = "Folder of the data.", .support = kNone});
     field(&O::lora_target, {.name = "lora_target", .help = "Stands in adapter_config.json.", .support = kNone});

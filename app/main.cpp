@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include <fmt/core.h>
+#include <fmt/format.h>
 
 #include "app/command.h"
 #include "app/command_line.h"
@@ -57,7 +57,12 @@ const Command& require_command(const std::string& name) {
   if (is_planned_command(name))
     throw UsageError("the command {} is known but not built yet; `baichuan --help` lists those that are", name);
   std::vector<std::string> names;
-  for (const auto& known : commands()) names.emplace_back(known.name);
+  std::vector<std::string> longer;
+  for (const auto& known : commands()) {
+    names.emplace_back(known.name);
+    if (known.name.starts_with(name + " ")) longer.push_back(fmt::format("`baichuan {}`", known.name));
+  }
+  if (!longer.empty()) throw UsageError("the command {} needs a second word: {}", name, fmt::join(longer, " or "));
   const std::string near = nearest_name(name, names);
   throw UsageError("unknown command '{}'{}; `baichuan --help` lists the commands", name,
                    near.empty() ? "" : fmt::format("; did you mean '{}'?", near));

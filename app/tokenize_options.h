@@ -26,6 +26,7 @@ struct TokenizeOptions {
           {.name = "template",
            .help = "Give the prompt of a chat instead: --text is what the user says, --file has JSON lines "
                    "{\"messages\": [...]}.",
+           .aliases = "prompt_template",
            .choices = "default|baichuan|vanilla"});
     field(&O::max_new_tokens,
           {.name = "max_new_tokens",

@@ -12,16 +12,11 @@
 
 #include "core/error.h"
 #include "core/file_events.h"
+#include "core/io_error.h"
 
 namespace baichuan {
 
 namespace {
-
-[[noreturn]] void throw_io_error(const char* action, const fs::path& path) {
-  const int cause = errno;
-  const char* advice = cause == ENOSPC || cause == EDQUOT ? "; free some disk space or choose another folder" : "";
-  throw MachineError("cannot {} {}: {}{}", action, path.string(), std::strerror(cause), advice);
-}
 
 fs::path temporary_beside(const fs::path& path) {
   static std::atomic<unsigned> counter{0};
@@ -29,6 +24,12 @@ fs::path temporary_beside(const fs::path& path) {
 }
 
 }  // namespace
+
+[[noreturn]] void throw_io_error(const char* action, const fs::path& path) {
+  const int cause = errno;
+  const char* advice = cause == ENOSPC || cause == EDQUOT ? "; free some disk space or choose another folder" : "";
+  throw MachineError("cannot {} {}: {}{}", action, path.string(), std::strerror(cause), advice);
+}
 
 AtomicFile::AtomicFile(fs::path path) : path_(std::move(path)), temporary_(temporary_beside(path_)) {
   announce_file_event("create", path_);

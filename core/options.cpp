@@ -7,20 +7,11 @@
 #include <memory>
 
 #include "core/error.h"
+#include "core/list_text.h"
 
 namespace baichuan {
 
 namespace {
-
-std::vector<std::string> split(std::string_view text, char separator) {
-  std::vector<std::string> parts;
-  while (!text.empty()) {
-    const auto at = text.find(separator);
-    parts.emplace_back(text.substr(0, at));
-    text = at == std::string_view::npos ? std::string_view{} : text.substr(at + 1);
-  }
-  return parts;
-}
 
 std::string normalised(std::string_view name) {
   std::string result(name);
@@ -81,7 +72,9 @@ std::string parse_text(const FieldInfo& info, const std::string& text) {
 }  // namespace detail
 
 std::vector<std::string> OptionSlot::alias_list() const {
-  return split(info.aliases, ',');
+  if (info.aliases.empty()) return {};
+  const auto names = split(info.aliases, ',');
+  return {names.begin(), names.end()};
 }
 
 void OptionTable::add_slot(OptionSlot slot) {

@@ -1,19 +1,9 @@
 #include "data/data_options.h"
 
 #include "core/error.h"
+#include "core/list_text.h"
 
 namespace baichuan {
-
-namespace {
-
-std::string trimmed(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t\r\n";
-  const auto first = text.find_first_not_of(kBlanks);
-  if (first == std::string_view::npos) return {};
-  return std::string(text.substr(first, text.find_last_not_of(kBlanks) - first + 1));
-}
-
-}  // namespace
 
 void DataOptions::validate() const {
   if (mix_strategy != "concat")
@@ -34,12 +24,8 @@ void apply_compat_2023(DataOptions& options, const OptionTable& table) {
 
 std::vector<std::string> dataset_names(const DataOptions& options) {
   std::vector<std::string> names;
-  std::string_view rest = options.dataset;
-  while (!rest.empty()) {
-    const auto comma = rest.find(',');
-    if (auto name = trimmed(rest.substr(0, comma)); !name.empty()) names.push_back(std::move(name));
-    rest = comma == std::string_view::npos ? std::string_view{} : rest.substr(comma + 1);
-  }
+  for (const std::string_view part : split(options.dataset, ','))
+    if (const auto name = trimmed(part); !name.empty()) names.emplace_back(name);
   if (names.empty())
     throw UsageError("expected --dataset with names of dataset_info.json or files; found '{}'; give at least one",
                      options.dataset);

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "core/error.h"
+#include "data/utf8.h"
 #include "infer/score.h"
 #include "infer/utf8_stream.h"
 
@@ -39,7 +40,7 @@ std::vector<std::int32_t> parse_ids(const Json& value, const std::string& where)
 std::vector<std::int32_t> parse_row(const std::string& line,
                                     const std::string& where,
                                     const ScoreFunctions& functions) {
-  if (const auto at = first_invalid_utf8(line); at != std::string::npos)
+  if (const auto at = find_invalid_utf8(line); at != std::string::npos)
     throw DataError("{}: expected UTF-8; byte {} is not; convert the file", where, at + 1);
   Json row;
   try {

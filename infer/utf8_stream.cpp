@@ -59,16 +59,6 @@ std::string Utf8Stream::finish() {
   return incomplete ? std::string(kReplacement) : std::string();
 }
 
-std::size_t first_invalid_utf8(std::string_view text) {
-  std::size_t at = 0;
-  while (at < text.size()) {
-    const Character next = first_character(text.substr(at));
-    if (next.state != Character::State::kWhole) return at;
-    at += next.bytes;
-  }
-  return std::string_view::npos;
-}
-
 std::string without_control_characters(std::string_view text) {
   std::string kept;
   for (std::size_t i = 0; i < text.size(); ++i) {

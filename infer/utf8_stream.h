@@ -20,9 +20,6 @@ class Utf8Stream {
   std::string held_;
 };
 
-// The offset of the first byte that is not part of a valid character; npos when all are.
-std::size_t first_invalid_utf8(std::string_view text);
-
 // Without the control characters (C0 but newline and tab, DEL, C1) with which a text could steer a terminal.
 // `text` is valid UTF-8.
 std::string without_control_characters(std::string_view text);

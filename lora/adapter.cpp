@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "core/error.h"
+#include "core/list_text.h"
 #include "core/philox.h"
 #include "io/checkpoint_reader.h"
 #include "io/checkpoint_writer.h"
@@ -17,8 +18,6 @@ namespace baichuan {
 
 namespace {
 
-// PEFT's wrapper modules, which stand before the model's own names.
-constexpr std::string_view kPeftPrefix = "base_model.model.";
 constexpr std::string_view kMatrices[] = {".lora_A.weight", ".lora_B.weight"};
 
 std::string peft_key(const std::string& module, std::string_view matrix) {
@@ -230,18 +229,15 @@ void merge_adapter(BaichuanForCausalLM& model, const fs::path& directory) {
 
 std::vector<fs::path> split_adapter_list(std::string_view list) {
   std::vector<fs::path> directories;
-  for (std::string_view rest = list;;) {
-    const auto comma = rest.find(',');
-    const std::string_view name = rest.substr(0, comma);
+  for (const std::string_view name : split(list, ',')) {
     if (name.empty())
       throw UsageError(
           "--adapter_name_or_path expects directories separated by commas; found '{}'; remove the empty "
           "name",
           list);
     directories.emplace_back(name);
-    if (comma == std::string_view::npos) return directories;
-    rest.remove_prefix(comma + 1);
   }
+  return directories;
 }
 
 }  // namespace baichuan

@@ -14,6 +14,9 @@ namespace baichuan {
 
 namespace fs = std::filesystem;
 
+// PEFT's wrapper modules, which stand before the model's own names in an adapter's file.
+inline constexpr std::string_view kPeftPrefix = "base_model.model.";
+
 struct AdapterConfig {
   std::int64_t rank = 0;
   double alpha = 0;

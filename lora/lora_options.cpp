@@ -4,18 +4,13 @@
 #include <array>
 
 #include "core/error.h"
+#include "core/list_text.h"
 
 namespace baichuan {
 namespace {
 
 constexpr std::array<std::string_view, 5> kProjections = {"W_pack", "o_proj", "gate_proj", "up_proj", "down_proj"};
 constexpr std::array<std::string_view, 6> kPackedNames = {"q_proj", "k_proj", "v_proj", "query", "key", "value"};
-
-std::string_view trimmed(std::string_view text) {
-  const auto first = text.find_first_not_of(" \t");
-  if (first == std::string_view::npos) return {};
-  return text.substr(first, text.find_last_not_of(" \t") - first + 1);
-}
 
 template <class Names>
 bool contains(const Names& names, std::string_view name) {
@@ -27,9 +22,8 @@ bool contains(const Names& names, std::string_view name) {
 std::vector<std::string> parse_lora_target(std::string_view target) {
   if (trimmed(target) == "all") return {kProjections.begin(), kProjections.end()};
   std::vector<std::string> names;
-  for (std::string_view rest = target;;) {
-    const auto comma = rest.find(',');
-    const std::string_view name = trimmed(rest.substr(0, comma));
+  for (const std::string_view part : split(target, ',')) {
+    const std::string_view name = trimmed(part);
     if (!contains(kProjections, name))
       throw UsageError(
           "--lora_target expects names from W_pack, o_proj, gate_proj, up_proj, down_proj, or all; found "
@@ -38,9 +32,8 @@ std::vector<std::string> parse_lora_target(std::string_view target) {
           contains(kPackedNames, name) ? "Baichuan packs q, k and v in W_pack: name that"
                                        : "separate several names by commas");
     if (!contains(names, name)) names.emplace_back(name);
-    if (comma == std::string_view::npos) return names;
-    rest.remove_prefix(comma + 1);
   }
+  return names;
 }
 
 }  // namespace baichuan

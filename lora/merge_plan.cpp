@@ -12,8 +12,6 @@ namespace baichuan {
 
 namespace {
 
-constexpr std::string_view kPrefix = "base_model.model.";
-
 // A module's matrices in an adapter's file, by module ("model.layers.0.self_attn.W_pack").
 struct Pair {
   const TensorSpec* a = nullptr;
@@ -24,7 +22,7 @@ std::map<std::string, Pair> find_pairs(const CheckpointReader& adapter) {
   std::map<std::string, Pair> pairs;
   for (const auto& spec : adapter.tensors()) {
     std::string_view name = spec.name;
-    if (name.starts_with(kPrefix)) name.remove_prefix(kPrefix.size());
+    if (name.starts_with(kPeftPrefix)) name.remove_prefix(kPeftPrefix.size());
     bool placed = false;
     for (const std::string_view matrix : {".lora_A", ".lora_B"}) {
       // With PEFT's adapter name in it where the model itself was saved.

@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/files.h"
+#include "core/list_text.h"
 
 namespace baichuan {
 
@@ -33,11 +34,6 @@ std::string replaced(std::string text, std::string_view from, std::string_view t
   return text;
 }
 
-std::string trimmed(const std::string& text) {
-  const auto first = text.find_first_not_of(" \t\r\n");
-  return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(" \t\r\n") - first + 1);
-}
-
 bool is_model(const fs::path& directory) {
   std::error_code ignored;
   return fs::is_regular_file(directory / "config.json", ignored);
@@ -49,7 +45,7 @@ std::optional<fs::path> find_hugging_face(const fs::path& root, const std::strin
   std::error_code ignored;
   std::string commit = revision;  // a commit hash names its snapshot directly
   const fs::path reference = repository / "refs" / revision;
-  if (fs::is_regular_file(reference, ignored)) commit = trimmed(read_file(reference));
+  if (fs::is_regular_file(reference, ignored)) commit = std::string(trimmed(read_file(reference)));
   const fs::path snapshot = repository / "snapshots" / commit;
   if (!commit.empty() && is_model(snapshot)) return snapshot;
   return {};

@@ -16,6 +16,7 @@
 #include "core/error.h"
 #include "core/file_events.h"
 #include "core/files.h"
+#include "core/io_error.h"
 #include "core/log.h"
 #include "train/checkpoint_manifest.h"
 
@@ -26,12 +27,6 @@ namespace {
 constexpr std::string_view kPrefix = "checkpoint-";
 // File systems keep some blocks for themselves, and logs grow beside the checkpoint.
 constexpr std::uint64_t kSpareBytes = std::uint64_t{16} << 20;
-
-[[noreturn]] void throw_io_error(const char* action, const fs::path& path) {
-  const int cause = errno;
-  const char* advice = cause == ENOSPC || cause == EDQUOT ? "; free some disk space or choose another folder" : "";
-  throw MachineError("cannot {} {}: {}{}", action, path.string(), std::strerror(cause), advice);
-}
 
 // The step in `checkpoint-<step>`; empty for other names.
 std::optional<std::int64_t> step_of(const fs::path& directory) {

@@ -52,21 +52,69 @@ Batch random_batch(const BenchTrainWork& work, const BaichuanForCausalLM& model,
   return make_batch(rows, model.config().pad_token_id, model.device());
 }
 
-std::vector<Batch> batches_of_file(const std::string& path, const BaichuanForCausalLM& model) {
-  std::vector<Batch> batches;
-  try {
-    for (const Json& entry : read_json_file(path)) {
-      const std::vector<std::vector<std::int32_t>> ids = entry.at("ids");
-      const std::vector<std::vector<std::int32_t>> labels = entry.at("labels");
-      std::vector<BatchRow> rows;
-      for (std::size_t r = 0; r < ids.size(); ++r) rows.push_back({ids[r], labels.at(r), static_cast<std::int64_t>(r)});
-      batches.push_back(make_batch(rows, model.config().pad_token_id, model.device()));
+using Rows = std::vector<std::vector<std::int32_t>>;
+
+// entry[key] as rows of numbers from `lowest` on that stay below the vocabulary's size; nothing where it is not.
+std::optional<Rows> rows_of(const Json& entry, const char* key, std::int64_t lowest, std::int64_t vocab_size) {
+  if (!entry.is_object() || !entry.contains(key) || !entry.at(key).is_array()) return {};
+  Rows rows;
+  for (const Json& row : entry.at(key)) {
+    if (!row.is_array() || row.empty()) return {};
+    rows.emplace_back();
+    for (const Json& id : row) {
+      if (!id.is_number_integer() || id.get<std::int64_t>() < lowest || id.get<std::int64_t>() >= vocab_size) return {};
+      rows.back().push_back(id.get<std::int32_t>());
     }
-  } catch (const std::logic_error& error) {
-    throw DataError("{}: expected [{{\"ids\": [[…]], \"labels\": [[…]]}}, …]; {}", path, error.what());
   }
-  if (batches.empty()) throw DataError("{}: expected at least one batch; found none", path);
+  return rows;
+}
+
+std::vector<Batch> batches_of_file(const std::string& path, const BaichuanForCausalLM& model) {
+  const auto& config = model.config();
+  const Json file = read_json_file(path);
+  if (!file.is_array() || file.empty())
+    throw DataError("{}: expected a list of batches [{{\"ids\": [[...]], \"labels\": [[...]]}}, ...]; found {}", path,
+                    file.is_array() ? "none" : file.type_name());
+  std::vector<Batch> batches;
+  for (const Json& entry : file) {
+    const auto ids = rows_of(entry, "ids", 0, config.vocab_size);
+    const auto labels = rows_of(entry, "labels", kIgnoredLabel, config.vocab_size);
+    const auto same_length = [](const auto& a, const auto& b) { return a.size() == b.size(); };
+    if (!ids || !labels || ids->empty() || !std::ranges::equal(*ids, *labels, same_length))
+      throw DataError(
+          "{}: batch {}: expected 'ids' and 'labels' to be lists of rows of the same lengths, whole numbers below {}; "
+          "found others; correct the file",
+          path, batches.size(), config.vocab_size);
+    std::vector<BatchRow> rows;
+    for (std::size_t r = 0; r < ids->size(); ++r)
+      rows.push_back({(*ids)[r], (*labels)[r], static_cast<std::int64_t>(r)});
+    batches.push_back(make_batch(rows, config.pad_token_id, model.device()));
+  }
   return batches;
+}
+
+// The model and the adapter that `baichuan train` would train under these flags.
+std::shared_ptr<BaichuanForCausalLM> load_base(const BenchTrainCommandOptions& o) {
+  const at::ScalarType compute = o.work.fp16 ? at::kHalf : o.work.bf16 ? at::kBFloat16 : at::kFloat;
+  const bool full = o.work.finetuning_type == "full";
+  LoadOptions load{parse_dtype(o.model.dtype), select_device(o.model.device)};
+  if (full || (!load.dtype && compute != at::kFloat)) load.dtype = compute;
+  auto model =
+      load_model(resolve_model_directory(o.model.model_name_or_path, o.model.cache_dir, o.model.model_revision), load);
+  model->set_compute_dtype(compute);
+  model->set_alibi_mode(o.model.alibi_mode == "official" ? AlibiMode::kOfficial : AlibiMode::kExact);
+  for (auto& parameter : model->parameters()) parameter.requires_grad_(full);
+  model->set_recompute_layers(o.work.recompute_layers);
+  return model;
+}
+
+std::optional<LoraAdapter> attach_adapter(const BenchTrainCommandOptions& o,
+                                          const OptionTable& table,
+                                          BaichuanForCausalLM& model) {
+  if (o.work.finetuning_type != "lora") return {};
+  if (!o.model.adapter_name_or_path) return LoraAdapter::attach(model, o.lora, static_cast<std::uint64_t>(o.run.seed));
+  const auto dropout = table.given("lora_dropout") ? std::optional(o.lora.lora_dropout) : std::nullopt;
+  return LoraAdapter::load_all(model, split_adapter_list(*o.model.adapter_name_or_path), dropout);
 }
 
 void print_report(const OrderedJson& report, bool json) {
@@ -79,24 +127,17 @@ void print_report(const OrderedJson& report, bool json) {
 
 }  // namespace
 
-int run_bench_train(const BenchTrainCommandOptions& options, const OptionTable&) {
+int run_bench_train(const BenchTrainCommandOptions& options, const OptionTable& table) {
   log::set_level(log::parse_level(options.run.log_level));
   const auto& work = options.work;
   const auto seed = static_cast<std::uint64_t>(options.run.seed);
-  const at::ScalarType compute = work.fp16 ? at::kHalf : work.bf16 ? at::kBFloat16 : at::kFloat;
-  const auto directory = resolve_model_directory(options.model.model_name_or_path, options.model.cache_dir.value_or(""),
-                                                 options.model.model_revision);
-  const auto model = load_model(directory, {compute, select_device(options.model.device)});
-  const bool full = work.finetuning_type == "full";
-  for (auto& parameter : model->parameters()) parameter.requires_grad_(full);
-  std::optional<LoraAdapter> adapter;
-  if (!full) adapter = LoraAdapter::attach(*model, options.lora, seed);
+  const auto model = load_base(options);
+  auto adapter = attach_adapter(options, table, *model);
   std::vector<std::pair<std::string, at::Tensor>> trained;
   if (adapter)
     trained = adapter->parameters();
   else
     for (const auto& named : model->named_parameters()) trained.emplace_back(named.key(), named.value());
-  model->set_recompute_layers(work.recompute_layers);
   Optimizer optimizer(trained, {});
   TrainStepSettings settings;
   settings.seed = seed;
@@ -110,7 +151,7 @@ int run_bench_train(const BenchTrainCommandOptions& options, const OptionTable&)
     const auto& batch = batches[static_cast<std::size_t>(i) % batches.size()];
     TrainStepResult result;
     const double began = seconds_now();
-    step.run({&batch, 1}, i + 1, /*learning_rate=*/1e-4, result);
+    step.run(StepWork::of({&batch, 1}), i + 1, /*learning_rate=*/1e-4, result);
     const double took = seconds_now() - began;
     if (i == 0) first_loss = result.loss;
     if (i >= work.discarded_steps) rates.push_back(static_cast<double>(result.tokens) / took);

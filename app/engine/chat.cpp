@@ -17,6 +17,7 @@
 #include "core/log.h"
 #include "data/chat_template.h"
 #include "data/tokenizer.h"
+#include "data/utf8.h"
 #include "infer/conversation.h"
 #include "infer/generation_config.h"
 #include "infer/generator.h"
@@ -137,7 +138,7 @@ GenerationResult Chat::answer(const std::string& message, bool streaming) {
 }
 
 void require_utf8(const std::string& text, std::string_view flag) {
-  if (const auto at = first_invalid_utf8(text); at != std::string::npos)
+  if (const auto at = find_invalid_utf8(text); at != std::string::npos)
     throw UsageError("--{} must be valid UTF-8; found another byte at {}; check the terminal's encoding", flag, at + 1);
 }
 
@@ -240,7 +241,7 @@ std::optional<int> Dialogue::on_line(const std::string& line) {
   } else if (message == "stream") {
     streaming_ = !streaming_;
     if (typing_) say(streaming_ ? text_.stream_on : text_.stream_off);
-  } else if (first_invalid_utf8(message) != std::string::npos) {
+  } else if (find_invalid_utf8(message) != std::string::npos) {
     if (!typing_)
       throw DataError("standard input must be valid UTF-8; found '{}'; convert it", Utf8Stream().append(message));
     say(text_.not_utf8);

@@ -11,6 +11,7 @@
 #include "app/engine/machine_facts.h"
 #include "build_facts.h"
 #include "core/error.h"
+#include "core/log.h"
 
 namespace baichuan {
 namespace {
@@ -58,6 +59,7 @@ BuildFacts read_build_facts(const MachineFacts& machine) {
 
 int run_doctor(const DoctorCommandOptions& options, const OptionTable& table) {
   (void)table;
+  log::set_level(log::parse_level(options.run.log_level));
   MachineFacts machine = read_machine_facts();
   machine.simd = at::get_cpu_capability();
   machine.threads = at::get_num_threads();

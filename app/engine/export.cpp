@@ -10,6 +10,7 @@
 #include "app/assemble_model.h"
 #include "app/engine/interrupt.h"
 #include "app/engine/terminal.h"
+#include "app/engine/write_progress.h"
 #include "app/export_options.h"
 #include "core/error.h"
 #include "core/log.h"
@@ -99,15 +100,7 @@ int run_export(const ExportCommandOptions& options, const OptionTable& table) {
 
   install_interrupt_handlers();
   const auto start = std::chrono::steady_clock::now();
-  auto reported = start;
-  job.on_progress = [&](std::int64_t written, std::int64_t total) {
-    const auto now = std::chrono::steady_clock::now();
-    if (now - reported > std::chrono::seconds(10)) {
-      log::info("{:.1f} of {:.1f} GB written", static_cast<double>(written) * 1e-9, static_cast<double>(total) * 1e-9);
-      reported = now;
-    }
-    return interrupt_signal() == 0;
-  };
+  job.on_progress = make_write_progress();
   const ExportReport report = export_merged(job);
   if (!report.complete) return interrupt_exit_status(interrupt_signal());
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

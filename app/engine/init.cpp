@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "app/engine/interrupt.h"
+#include "app/engine/write_progress.h"
 #include "app/init_options.h"
 #include "core/error.h"
 #include "core/files.h"
@@ -85,17 +86,8 @@ int run_init(const InitCommandOptions& options, const OptionTable& table) {
   writing.format = files.format == "bin" ? CheckpointFormat::kBin : CheckpointFormat::kSafetensors;
   install_interrupt_handlers();
   const auto start = std::chrono::steady_clock::now();
-  auto reported = start;
-  const auto progress = [&](std::int64_t written, std::int64_t total) {
-    const auto now = std::chrono::steady_clock::now();
-    if (now - reported > std::chrono::seconds(10)) {
-      log::info("{:.1f} of {:.1f} GB written", static_cast<double>(written) * 1e-9, static_cast<double>(total) * 1e-9);
-      reported = now;
-    }
-    return interrupt_signal() == 0;
-  };
   if (!write_initial_checkpoint(config, dtype, static_cast<std::uint64_t>(options.run.seed), files.output_dir, writing,
-                                progress))
+                                make_write_progress()))
     return interrupt_exit_status(interrupt_signal());
   write_side_files(files.output_dir, config, tokenizer);
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -188,9 +188,40 @@ TEST_F(CommandLineTest, RecomputeLayersIsANumberOrAWord) {
             "--recompute_layers must be a number of layers, all, none or auto; found 'some'");
 }
 
+TEST_F(CommandLineTest, RecomputeLayersIsNoNumberBeyondAnyModel) {
+  EXPECT_EQ(failure(with_required({"--recompute_layers", "99999999999999999999"})),
+            "--recompute_layers must be a number of layers, all, none or auto; found '99999999999999999999'");
+}
+
 TEST_F(CommandLineTest, UnknownReportersAreNamed) {
   EXPECT_EQ(failure(with_required({"--report_to", "wandb"})),
             "--report_to must be tensorboard, none or all; found 'wandb'");
+}
+
+TEST(Commands, OfTheInterfaceAreBuiltOrPlanned) {
+  for (const char* name : {"train", "export", "chat", "serve", "eval", "score", "quantize", "plan", "tokenize",
+                           "preview", "init", "doctor", "bench train", "bench decode"})
+    EXPECT_NE(find_command(name) != nullptr, is_planned_command(name)) << name;
+}
+
+TEST(Commands, ThatLoadAModelToRunItKnowHowItMayBeQuantised) {
+  for (const char* name : {"chat", "score", "bench train", "bench decode"}) {
+    const auto options = find_command(name)->make_options();
+    OptionTable table;
+    options->add_to(table);
+    for (const char* flag : {"quantization_bit", "group_size", "kv_cache_dtype", "quantize_embeddings"})
+      EXPECT_NE(table.find(flag), nullptr) << name << " --" << flag;
+  }
+}
+
+TEST(Commands, TakeTheTemplateUnderItsFirstName) {
+  for (const char* name : {"train", "preview", "chat", "tokenize", "export"}) {
+    const auto options = find_command(name)->make_options();
+    OptionTable table;
+    options->add_to(table);
+    EXPECT_EQ(table.find("prompt_template"), table.find("template")) << name;
+    EXPECT_NE(table.find("template"), nullptr) << name;
+  }
 }
 
 // Adding a flag that another group of the same command already has throws when the table is made.

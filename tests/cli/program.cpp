@@ -29,12 +29,13 @@ int status_of(int waited) {
 
 // In the child: never returns. What this library thread holds is not touched between fork and exec.
 [[noreturn]] void execute(const std::vector<std::string>& arguments,
-                          const std::map<std::string, std::string>& environment) {
+                          const std::map<std::string, std::string>& environment,
+                          const char* program = kProgram) {
   for (const auto& [name, value] : environment) ::setenv(name.c_str(), value.c_str(), 1);
-  std::vector<char*> argv = {const_cast<char*>(kProgram)};
+  std::vector<char*> argv = {const_cast<char*>(program)};
   for (const auto& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
-  ::execv(kProgram, argv.data());
+  ::execv(program, argv.data());
   ::_exit(127);
 }
 
@@ -56,7 +57,7 @@ RunResult run_baichuan(const std::vector<std::string>& arguments, const RunSetup
     redirect(scratch / "in", O_RDONLY, STDIN_FILENO);
     redirect(out, captured ? O_WRONLY | O_CREAT : O_WRONLY, STDOUT_FILENO);
     redirect(scratch / "err", O_WRONLY | O_CREAT, STDERR_FILENO);
-    execute(arguments, setup.environment);
+    execute(arguments, setup.environment, setup.program.empty() ? kProgram : setup.program.c_str());
   }
   int waited = 0;
   ::waitpid(process, &waited, 0);

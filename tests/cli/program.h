@@ -19,7 +19,8 @@ struct RunResult {
 struct RunSetup {
   std::string input;  // all of standard input
   std::map<std::string, std::string> environment;
-  std::filesystem::path out_to;  // standard output goes to this file instead of RunResult::out
+  std::filesystem::path out_to;   // standard output goes to this file instead of RunResult::out
+  std::filesystem::path program;  // a copy to run instead of the built program
 };
 
 // `baichuan ARGUMENTS...`, to its end.

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "core/json.h"
+#include "data/utf8.h"
 
 namespace baichuan {
 
@@ -21,7 +22,7 @@ std::string streamed(const Tokenizer& tokenizer, std::span<const std::int32_t> i
   std::string text;
   for (const auto id : ids) {
     const std::string piece = stream.append(id);
-    EXPECT_EQ(first_invalid_utf8(piece), std::string::npos);
+    EXPECT_EQ(find_invalid_utf8(piece), std::string::npos);
     text += piece;
   }
   return text + stream.finish();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "data/utf8.h"
+
 namespace baichuan {
 
 namespace {
@@ -35,7 +37,7 @@ TEST(Utf8Stream, AnySplitOfATextGivesTheSameText) {
     for (std::size_t b = a; b <= text.size(); ++b) {
       Utf8Stream stream;
       std::string got = stream.append(text.substr(0, a));
-      EXPECT_EQ(first_invalid_utf8(got), std::string::npos);
+      EXPECT_EQ(find_invalid_utf8(got), std::string::npos);
       got += stream.append(text.substr(a, b - a));
       got += stream.append(text.substr(b));
       EXPECT_EQ(got + stream.finish(), text);
@@ -58,10 +60,17 @@ TEST(Utf8Stream, AnIncompleteEndIsOneReplacement) {
   EXPECT_EQ(repaired(""), "");
 }
 
-TEST(FirstInvalidUtf8, FindsTheByte) {
-  EXPECT_EQ(first_invalid_utf8("\xE4\xBD\xA0 ok"), std::string::npos);
-  EXPECT_EQ(first_invalid_utf8("ab\xFFz"), 2u);
-  EXPECT_EQ(first_invalid_utf8("ab\xE4\xBD"), 2u);
+// A stream must tell what is incomplete from what is wrong and so looks at bytes itself; both follow one standard.
+TEST(Utf8Stream, RepairsExactlyWhatIsInvalid) {
+  const std::string bytes("a\x80\xBF\xC0\xC2\xE0\xA0\xED\xF0\x90\xF4\xF5", 12);
+  for (const char first : bytes)
+    for (const char second : bytes)
+      for (const char third : bytes)
+        for (const char fourth : bytes) {
+          const std::string text{first, second, third, fourth};
+          EXPECT_EQ(find_invalid_utf8(text) == std::string::npos, repaired(text) == text)
+              << testing::PrintToString(text);
+        }
 }
 
 TEST(WithoutControlCharacters, KeepsTextAndDropsWhatSteersATerminal) {
