@@ -139,7 +139,7 @@ TEST_F(ChatProgram, NamesWhatIsWrong) {
 }
 
 TEST_F(ChatProgram, CtrlCStopsTheReplyAndCtrlDLeaves) {
-  TerminalProgram program(chat({"--max_new_tokens", "1000000", "--log_level", "error"}),
+  TerminalProgram program(chat({"--max_new_tokens", "1000000", "--do_sample", "false", "--log_level", "error"}),
                           {{"LC_ALL", "C"}, {"TERM", "xterm"}});
   EXPECT_NE(program.read_until("User: ").find("\x1b[32m"), std::string::npos);
   program.type("hello\n");
@@ -167,7 +167,8 @@ TEST_F(ChatProgram, CtrlCTwiceAtThePromptLeavesWith130) {
 
 TEST_F(ChatProgram, ASignalEndsAMessageWith130And143) {
   for (const int signal : {SIGINT, SIGTERM}) {
-    TerminalProgram program(chat({"--message", "hello", "--max_new_tokens", "1000000", "--log_level", "error"}));
+    TerminalProgram program(
+        chat({"--message", "hello", "--max_new_tokens", "1000000", "--do_sample", "false", "--log_level", "error"}));
     program.read_until("a", 20);  // the reply has begun
     program.send_signal(signal);
     EXPECT_EQ(program.wait(), 128 + signal);
