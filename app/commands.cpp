@@ -63,7 +63,6 @@ constexpr auto kPlanned = std::to_array<std::string_view>({
     "serve",
     "eval",
     "quantize",
-    "plan",
 });
 
 }  // namespace
