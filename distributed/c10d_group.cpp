@@ -36,8 +36,9 @@ auto translate_errors(std::int64_t rank, const char* operation, const Function& 
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {
-    throw MachineError("rank {}: expected every rank to take part in {}; found that one is gone ({}); see its own words",
-                       rank, operation, first_line(error));
+    throw MachineError(
+        "rank {}: expected every rank to take part in {}; found that one is gone ({}); see its own words", rank,
+        operation, first_line(error));
   }
 }
 
@@ -173,7 +174,8 @@ class C10dGroup : public ProcessGroup {
       const auto waited = std::chrono::steady_clock::now() - began;
       if (!monitor_ && waited > options_.timeout)
         throw MachineError(
-            "rank {}: expected all ranks to reach {} within {} s; found no word of rank {}; raise --ddp_timeout, or see "
+            "rank {}: expected all ranks to reach {} within {} s; found no word of rank {}; raise --ddp_timeout, or "
+            "see "
             "what that rank is doing",
             rank(), what, std::chrono::duration_cast<std::chrono::seconds>(options_.timeout).count(),
             fmt::join(missing, ", "));
@@ -181,7 +183,8 @@ class C10dGroup : public ProcessGroup {
         store_->wait(keys, kBetweenMessages);
       } catch (const std::exception&) {
         // Too early, or the store is gone: then the next check says so.
-        if (options_.still_waiting != nullptr) options_.still_waiting(what, fmt::format("{}", fmt::join(missing, ", ")));
+        if (options_.still_waiting != nullptr)
+          options_.still_waiting(what, fmt::format("{}", fmt::join(missing, ", ")));
       }
     }
   }

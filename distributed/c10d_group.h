@@ -22,8 +22,8 @@ struct C10dGroupOptions {
   std::chrono::milliseconds timeout = std::chrono::minutes(30);
   // Called about once in ten seconds while others are waited for, with what is waited for and for whom.
   std::function<void(const std::string& what, const std::string& ranks)> still_waiting;
-  // Called on another thread when no rank has moved for `timeout`, with a message that names the one that hangs; expected
-  // to end the process. Empty: nobody watches.
+  // Called on another thread when no rank has moved for `timeout`, with a message that names the one that hangs;
+  // expected to end the process. Empty: nobody watches.
   std::function<void(const std::string& message)> on_stall;
 };
 

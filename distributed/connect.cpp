@@ -34,10 +34,10 @@ c10::intrusive_ptr<c10d::Store> open_store(const RankEnvironment& environment) {
     const std::string attempt = fmt::format("baichuan/{}/{}", environment.run_id, environment.restart_count);
     return c10::make_intrusive<c10d::PrefixStore>(attempt, store);
   } catch (const c10::Error& error) {
-    throw MachineError("rank {}: expected the ranks to meet at {}:{}; found: {}; check that rank 0 was started and that "
-                       "the host can be reached",
-                       environment.rank, environment.store_host, environment.store_port,
-                       error.what_without_backtrace());
+    throw MachineError(
+        "rank {}: expected the ranks to meet at {}:{}; found: {}; check that rank 0 was started and that "
+        "the host can be reached",
+        environment.rank, environment.store_host, environment.store_port, error.what_without_backtrace());
   }
 }
 

@@ -28,9 +28,10 @@ NcclEntry load_entry() {
     if (entry != nullptr) return reinterpret_cast<NcclEntry>(entry);
     failure = ::dlerror();
   }
-  throw MachineError("training over several GPUs needs libbaichuan_nccl.so, built where nvcc and nccl.h are; found {}; "
-                     "build with the preset cuda",
-                     failure);
+  throw MachineError(
+      "training over several GPUs needs libbaichuan_nccl.so, built where nvcc and nccl.h are; found {}; "
+      "build with the preset cuda",
+      failure);
 }
 
 }  // namespace
@@ -42,8 +43,8 @@ c10::intrusive_ptr<c10d::Backend> make_nccl_backend(const c10::intrusive_ptr<c10
                                                     std::chrono::milliseconds timeout) {
   static const NcclEntry entry = load_entry();
   try {
-    return c10::intrusive_ptr<c10d::Backend>::reclaim(entry(store.get(), static_cast<int>(rank), static_cast<int>(size),
-                                                            device.index(), timeout.count()));
+    return c10::intrusive_ptr<c10d::Backend>::reclaim(
+        entry(store.get(), static_cast<int>(rank), static_cast<int>(size), device.index(), timeout.count()));
   } catch (const c10::Error& error) {
     throw MachineError("rank {}: expected NCCL to connect {} GPUs; found: {}; NCCL_DEBUG=INFO says more", rank, size,
                        error.what_without_backtrace());

@@ -31,14 +31,15 @@ RankProgress decode(const std::string& text) {
 }  // namespace
 
 std::string describe_stall(const std::vector<RankProgress>& ranks, std::chrono::seconds still) {
-  const auto last = std::min_element(ranks.begin(), ranks.end(),
-                                     [](const auto& a, const auto& b) { return a.moves < b.moves; });
+  const auto last =
+      std::min_element(ranks.begin(), ranks.end(), [](const auto& a, const auto& b) { return a.moves < b.moves; });
   std::string others;
   for (std::size_t r = 0; r < ranks.size(); ++r)
     if (&ranks[r] != &*last) others += fmt::format("{}rank {} {}", others.empty() ? "" : ", ", r, ranks[r].phase);
-  return fmt::format("expected every rank to go on; found that rank {} has not moved for {} s: it is {} (the others: {}); "
-                     "see what it is doing, or raise --ddp_timeout",
-                     last - ranks.begin(), still.count(), last->phase, others);
+  return fmt::format(
+      "expected every rank to go on; found that rank {} has not moved for {} s: it is {} (the others: {}); "
+      "see what it is doing, or raise --ddp_timeout",
+      last - ranks.begin(), still.count(), last->phase, others);
 }
 
 RankMonitor::RankMonitor(c10::intrusive_ptr<c10d::Store> store, std::int64_t rank, std::int64_t ranks, Options options)
@@ -80,8 +81,9 @@ void RankMonitor::store_is_gone(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   wake_.wait_for(lock, stop, kGrace, [] { return false; });
   if (!stop.stop_requested() && options_.on_stall)
-    options_.on_stall("expected to reach rank 0, which keeps the ranks together; found that it is gone, or that the "
-                      "network between the hosts is; see its own words");
+    options_.on_stall(
+        "expected to reach rank 0, which keeps the ranks together; found that it is gone, or that the "
+        "network between the hosts is; see its own words");
 }
 
 void RankMonitor::watch(std::stop_token stop) {

@@ -106,8 +106,8 @@ void ShardedParameters::add_slices(Unit& unit) {
   for (const auto& place : places) {
     const auto& [name, parameter] = unit.parameters.parameters[place.parameter];
     const auto part = [&place](const at::Tensor& all) { return all.narrow(0, place.in_shard, place.count); };
-    ParameterSlice slice{name, parameter.sizes().vec(), place.first, part(own), part(unit.masters),
-                         part(unit.gradients), 0, 0};
+    ParameterSlice slice{
+        name, parameter.sizes().vec(), place.first, part(own), part(unit.masters), part(unit.gradients), 0, 0};
     for (const auto& share : saved)
       if (share.parameter == place.parameter) slice.saved_first = share.first, slice.saved_count = share.count;
     slices_.push_back(std::move(slice));
@@ -269,8 +269,8 @@ std::vector<at::Tensor> ShardedParameters::gather_masters(std::size_t index) {
   }
   std::vector<at::Tensor> whole;
   for (std::size_t i = 0; i < unit.layout.begin.size(); ++i)
-    whole.push_back(all.narrow(0, unit.layout.begin[i], unit.layout.count[i])
-                        .view(unit.parameters.parameters[i].second.sizes()));
+    whole.push_back(
+        all.narrow(0, unit.layout.begin[i], unit.layout.count[i]).view(unit.parameters.parameters[i].second.sizes()));
   return whole;
 }
 

@@ -76,8 +76,8 @@ FlopUtilisation::FlopUtilisation(const BaichuanForCausalLM& model, const SftData
     : model_(model) {
   double tokens = 0;
   for (std::int64_t i = 0; i < rows.size(); ++i) tokens += static_cast<double>(rows.length(i));
-  flops_per_token_ =
-      training_flops_per_token(model, tokens / static_cast<double>(std::max<std::int64_t>(rows.size(), 1)), weights_frozen);
+  flops_per_token_ = training_flops_per_token(
+      model, tokens / static_cast<double>(std::max<std::int64_t>(rows.size(), 1)), weights_frozen);
 }
 
 std::optional<double> FlopUtilisation::share_of_peak(double tokens_per_second) const {

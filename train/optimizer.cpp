@@ -117,7 +117,7 @@ double Optimizer::global_norm(const at::Tensor& squared_norms_of_ranks) const {
 }
 
 void Optimizer::scale_gradients(double factor) {
-  if (factor == 1) return;
+  if (factor == 1 || parameters_.empty()) return;  // a rank may hold nothing of a small model
   std::vector<at::Tensor> gradients;
   for (const auto& trained : parameters_) gradients.push_back(trained.gradient);
   at::_foreach_mul_(gradients, factor);

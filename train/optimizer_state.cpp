@@ -24,7 +24,8 @@ struct StateKind {
 };
 
 std::vector<StateKind> state_kinds(bool with_masters) {
-  std::vector<StateKind> kinds{{".exp_avg", &TrainedParameter::exp_avg}, {".exp_avg_sq", &TrainedParameter::exp_avg_sq}};
+  std::vector<StateKind> kinds{{".exp_avg", &TrainedParameter::exp_avg},
+                               {".exp_avg_sq", &TrainedParameter::exp_avg_sq}};
   if (with_masters) kinds.push_back({".master", &TrainedParameter::master});
   return kinds;
 }
@@ -143,6 +144,7 @@ void save_optimizer_state(const Optimizer& optimizer,
                           std::int64_t rank,
                           std::int64_t ranks) {
   const auto saved = tensors_to_save(optimizer, with_masters);
+  if (saved.empty()) return;  // a rank may hold nothing of a small model
   std::vector<TensorSpec> specs;
   for (const auto& tensor : saved) specs.push_back(tensor.spec);
   CheckpointWriteOptions options;

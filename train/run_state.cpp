@@ -15,9 +15,9 @@ constexpr int kVersion = 1;
 
 // A checkpoint's position and moments mean nothing under other values of these.
 constexpr auto kFixed = std::to_array<std::string_view>(
-    {"per_device_train_batch_size", "seed", "compat", "finetuning_type", "lora_rank",
-     "lora_target", "dataset", "val_size", "max_samples", "template", "template_compat", "cutoff_len",
-     "max_source_length", "max_target_length", "train_on_prompt", "disable_shuffling", "loss_normalization", "optim"});
+    {"per_device_train_batch_size", "seed", "compat", "finetuning_type", "lora_rank", "lora_target", "dataset",
+     "val_size", "max_samples", "template", "template_compat", "cutoff_len", "max_source_length", "max_target_length",
+     "train_on_prompt", "disable_shuffling", "loss_normalization", "optim"});
 
 // These say where a run writes and how often, not what it computes.
 constexpr auto kFree = std::to_array<std::string_view>(

@@ -35,8 +35,8 @@ void save_run_state(const std::filesystem::path& checkpoint,
 // Throws CheckpointError when the file is missing or of another kind.
 RunState load_run_state(const std::filesystem::path& checkpoint);
 
-// Micro-batches of a step, over all ranks, of a run that goes on: the checkpoint's, if the options ask for `wanted` only
-// because the number of ranks has changed.
+// Micro-batches of a step, over all ranks, of a run that goes on: the checkpoint's, if the options ask for `wanted`
+// only because the number of ranks has changed.
 std::int64_t resumed_micro_batches_per_step(const std::filesystem::path& checkpoint,
                                             std::int64_t wanted,
                                             std::int64_t ranks);

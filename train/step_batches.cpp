@@ -54,8 +54,7 @@ StepBatches make_step_batches(const PlannedStep& step,
   batches.micro_batches = std::ssize(step.micro_batches);
   for (std::int64_t i = 0; i < batches.micro_batches; ++i) {
     const auto& micro = step.micro_batches[static_cast<std::size_t>(i)];
-    if (i % group.size() == group.rank())
-      batches.own.push_back(batch_of_rows(rows, micro.rows, pad_id, device));
+    if (i % group.size() == group.rank()) batches.own.push_back(batch_of_rows(rows, micro.rows, pad_id, device));
     std::int64_t longest = 1;
     for (const std::int64_t row : micro.rows) {
       batches.target_tokens += count_targets(rows.example(row));
@@ -94,7 +93,8 @@ EvaluationFigures evaluate_rows(TrainStep& step,
   EvaluationFigures figures;
   figures.batches = batches;
   double sum = 0, tokens = 0, sum_of_means = 0;
-  for (std::int64_t r = 0; r < ranks; ++r) figures.stop_signal = std::max(figures.stop_signal, static_cast<int>(table[r][0]));
+  for (std::int64_t r = 0; r < ranks; ++r)
+    figures.stop_signal = std::max(figures.stop_signal, static_cast<int>(table[r][0]));
   for (std::int64_t i = 0; i < batches; ++i) {
     const double loss = table[i % ranks][1 + 2 * (i / ranks)];
     const double counted = table[i % ranks][2 + 2 * (i / ranks)];

@@ -15,7 +15,10 @@ namespace baichuan {
 class ProcessGroup;
 
 // Rows of a data set as one micro-batch.
-Batch batch_of_rows(const SftDataset& rows, std::span<const std::int64_t> indices, std::int64_t pad_id, at::Device device);
+Batch batch_of_rows(const SftDataset& rows,
+                    std::span<const std::int64_t> indices,
+                    std::int64_t pad_id,
+                    at::Device device);
 
 struct StepBatches {
   std::vector<Batch> own;
@@ -29,11 +32,8 @@ struct StepBatches {
 };
 
 // Every rank knows the whole plan and the mapped rows, so that nothing need be asked of the others.
-StepBatches make_step_batches(const PlannedStep& step,
-                              const SftDataset& rows,
-                              std::int64_t pad_id,
-                              at::Device device,
-                              const ProcessGroup& group);
+StepBatches make_step_batches(
+    const PlannedStep& step, const SftDataset& rows, std::int64_t pad_id, at::Device device, const ProcessGroup& group);
 
 struct EvaluationFigures {
   double loss = 0;        // what eval_loss reports

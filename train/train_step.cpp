@@ -152,8 +152,9 @@ void TrainStep::exchange(const StepWork& work, std::int64_t step, const Figures&
   if (!own.non_finite_loss.empty()) throw TrainingError("{}", own.non_finite_loss);
   for (std::int64_t r = 0; r < ranks; ++r) {
     if (table[r][0] != 0)
-      throw TrainingError("step {}: expected a finite loss; rank {} found one that is not, see its own words; nothing was updated",
-                          step, r);
+      throw TrainingError(
+          "step {}: expected a finite loss; rank {} found one that is not, see its own words; nothing was updated",
+          step, r);
     result.stop_signal = std::max(result.stop_signal, static_cast<int>(table[r][1]));
   }
   for (std::int64_t i = 0; i < work.micro_batches; ++i) {

@@ -36,10 +36,10 @@ struct TrainStepSettings {
 
 // A step's work. Micro-batch i of the step belongs to rank i modulo the number of ranks.
 struct StepWork {
-  std::span<const Batch> own;       // of this rank, in order
-  std::int64_t micro_batches = 0;   // over all ranks
-  std::int64_t target_tokens = 0;   // over all ranks
-  std::int64_t tokens = 0;          // over all ranks
+  std::span<const Batch> own;      // of this rank, in order
+  std::int64_t micro_batches = 0;  // over all ranks
+  std::int64_t target_tokens = 0;  // over all ranks
+  std::int64_t tokens = 0;         // over all ranks
 
   // All micro-batches, where there is one rank.
   static StepWork of(std::span<const Batch> batches);
@@ -64,10 +64,10 @@ class TrainStep {
             const TrainStepSettings& settings,
             ProcessGroup* group = nullptr);  // null: one rank
 
-  // `step` counts from 1 and keys the dropout. `interrupt_signal` is asked before each micro-batch. With one rank, run()
-  // then returns false at once and nothing has changed; with several, the step is finished, and its result tells every
-  // rank of the signal. Throws TrainingError, before the update and on every rank, when the loss or a gradient is not
-  // finite: it names the step, the samples and the first bad tensor.
+  // `step` counts from 1 and keys the dropout. `interrupt_signal` is asked before each micro-batch. With one rank,
+  // run() then returns false at once and nothing has changed; with several, the step is finished, and its result tells
+  // every rank of the signal. Throws TrainingError, before the update and on every rank, when the loss or a gradient is
+  // not finite: it names the step, the samples and the first bad tensor.
   bool run(const StepWork& work,
            std::int64_t step,
            double learning_rate,

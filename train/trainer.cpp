@@ -14,6 +14,7 @@
 #include "train/optimizer_state.h"
 #include "train/peak_memory.h"
 #include "train/run_clock.h"
+#include "train/run_settings.h"
 #include "train/run_state.h"
 #include "train/step_batches.h"
 #include "train/tensorboard_writer.h"
@@ -23,49 +24,6 @@
 namespace baichuan {
 
 namespace {
-
-OptimizerSettings optimizer_settings(const TrainerOptions& options) {
-  const auto& o = options.optimization;
-  return {o.adam_beta1, o.adam_beta2, o.adam_epsilon, o.weight_decay, o.optim == "adamw_hf", options.compat_2023};
-}
-
-TrainStepSettings step_settings(const TrainerOptions& options, const StepPlan& plan) {
-  return {options.normalization,     plan.accumulation,
-          options.max_grad_norm,     options.deterministic_reduce,
-          options.seed,              options.optimization.fp16,
-          options.loss_scale};
-}
-
-// A DeepSpeed file may leave out an epoch's incomplete last batch.
-std::int64_t rows_per_epoch(const TrainerOptions& options, std::int64_t rows, std::int64_t ranks) {
-  if (!options.deepspeed || !options.deepspeed->drop_last) return rows;
-  const std::int64_t batch = options.optimization.per_device_train_batch_size * ranks;
-  if (rows < batch)
-    throw UsageError(
-        "{}: 'dataloader_drop_last' needs at least one whole batch of {} rows; found {} rows; switch it off or lower "
-        "--per_device_train_batch_size",
-        options.deepspeed->origin, batch, rows);
-  return rows - rows % batch;
-}
-
-// The flags' schedule, or the one of a DeepSpeed file.
-ScheduleOptions run_schedule(const TrainerOptions& options, std::int64_t total_steps) {
-  const auto& o = options.optimization;
-  if (options.deepspeed)
-    if (const auto schedule = options.deepspeed->schedule(o, total_steps)) return *schedule;
-  return {parse_schedule(o.lr_scheduler_type), o.learning_rate, total_steps, o.warmup_steps, o.warmup_ratio};
-}
-
-DataOrderMode order_mode(const TrainerOptions& options) {
-  if (options.optimization.disable_shuffling) return DataOrderMode::kSequential;
-  return options.compat_2023 ? DataOrderMode::kTorch2023 : DataOrderMode::kCounter;
-}
-
-// "500" are steps, "0.1" is a share of all steps, rounded up.
-std::int64_t interval(double value, std::int64_t max_steps) {
-  if (value >= 1) return static_cast<std::int64_t>(value);
-  return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(value * static_cast<double>(max_steps))));
-}
 
 // "…/checkpoint-120" -> 120
 std::int64_t step_of(const std::string& checkpoint) {
@@ -84,22 +42,9 @@ std::optional<std::filesystem::path> find_resumed_checkpoint(const TrainerOption
   if (logging.resume_from_checkpoint.value_or("false") == "false") return {};
   if (options.resumed_is_verified) return *logging.resume_from_checkpoint;
   std::string found;
-  if (group.rank() == 0) found = resolve_resume_checkpoint(logging.output_dir, *logging.resume_from_checkpoint).string();
+  if (group.rank() == 0)
+    found = resolve_resume_checkpoint(logging.output_dir, *logging.resume_from_checkpoint).string();
   return group.gather_texts(found, "the verified checkpoint").front();
-}
-
-// Counted over all ranks: a step of G micro-batches a rank is one of G x ranks micro-batches. A run that goes on with
-// another number of ranks keeps the micro-batches of a step, and so its course.
-StepPlan plan_run(const TrainerInputs& inputs,
-                  const TrainerOptions& options,
-                  std::int64_t ranks,
-                  const std::optional<std::filesystem::path>& resumed) {
-  const auto& o = options.optimization;
-  std::int64_t accumulation = o.gradient_accumulation_steps * ranks;
-  if (resumed) accumulation = resumed_micro_batches_per_step(*resumed, accumulation, ranks);
-  const std::int64_t padded_ranks = options.compat_2023 ? ranks : 1;  // then every rank got as many micro-batches
-  return plan_steps(rows_per_epoch(options, inputs.train_rows.size(), ranks), o.per_device_train_batch_size,
-                    accumulation, o.num_train_epochs, o.max_steps, options.compat_2023, padded_ranks);
 }
 
 Optimizer make_optimizer(const TrainerInputs& inputs, const TrainerOptions& options) {
@@ -186,7 +131,7 @@ Trainer::Run::Run(const TrainerInputs& inputs, const TrainerOptions& options, co
       group_(inputs.group == nullptr ? *solo_ : *inputs.group),
       store_(open_store(options, group_)),
       resume_from_(find_resumed_checkpoint(options, group_)),
-      plan_(plan_run(inputs, options, group_.size(), resume_from_)),
+      plan_(plan_run(options, inputs.train_rows.size(), group_.size(), resume_from_)),
       optimizer_(make_optimizer(inputs, options)),
       step_(inputs.model, inputs.adapter, optimizer_, step_settings(options, plan_), &group_),
       order_(order_mode(options), inputs.train_rows.size(), options.seed, group_.size()),
@@ -385,16 +330,9 @@ std::uint64_t Trainer::Run::checkpoint_bytes() const {
   return in_.weights.saved_bytes() + optimizer_state_bytes(optimizer_, !in_.weights.saves_masters());
 }
 
-// All that the run will write, so that a full disk stops it now and not after days.
+// A full disk stops the run now and not after days.
 void Trainer::Run::require_disk_space() const {
-  const auto& logging = options_.logging;
-  std::int64_t saves = 0;
-  if (logging.save_strategy == "steps")
-    saves = (plan_.max_steps - state_.step) / interval(logging.save_steps, plan_.max_steps);
-  else if (logging.save_strategy == "epoch")
-    saves = static_cast<std::int64_t>(std::ceil(options_.optimization.num_train_epochs));
-  // The best one may stay beside the newest, and the next is complete before the oldest goes.
-  if (save_limit()) saves = std::min(saves, *save_limit() + 2);
+  const std::int64_t saves = planned_saves(options_, plan_, state_.step);
   const std::uint64_t needed = static_cast<std::uint64_t>(saves) * checkpoint_bytes() + in_.weights.saved_bytes();
   const std::uint64_t free = free_disk_bytes(output_dir_);
   if (needed <= free) return;

@@ -8,7 +8,9 @@
 #include <torch/torch.h>
 
 #include "app/engine/interrupt.h"
+#include "app/report_error.h"
 #include "app/train_options.h"
+#include "app/training_shape.h"
 #include "core/error.h"
 #include "core/files.h"
 #include "core/log.h"
@@ -22,7 +24,9 @@
 #include "model/load_weights.h"
 #include "model/model_location.h"
 #include "train/checkpoint_store.h"
-#include "train/recompute_policy.h"
+#include "train/free_memory.h"
+#include "train/memory_plan.h"
+#include "train/memory_terms.h"
 #include "train/shard_model.h"
 #include "train/start_or_resume.h"
 #include "train/trained_weights.h"
@@ -190,8 +194,7 @@ void require_evaluation_rows(const TrainCommandOptions& o, std::int64_t rows) {
 
 // A rank that hangs is named by the others, which then end.
 [[noreturn]] void end_stalled_run(const std::string& message) {
-  std::fprintf(stderr, "error: %s\n", message.c_str());
-  ::_exit(1);
+  ::_exit(report_error(MachineError("{}", message)));
 }
 
 std::unique_ptr<ProcessGroup> connect_ranks(const TrainCommandOptions& o,
@@ -242,6 +245,14 @@ SftSplits prepare_rows(const TrainCommandOptions& o,
   return rows ? std::move(*rows) : prepare_sft(o.data, tokenizer, seed);
 }
 
+// What the ranks divide: --zero_stage, or what the DeepSpeed file says. An adapter is small: dividing its state would
+// save nothing.
+std::int64_t zero_stage(const TrainCommandOptions& o, const TrainerOptions& trainer) {
+  if (o.launcher.zero_stage) return *o.launcher.zero_stage;
+  if (trainer.deepspeed) return trainer.deepspeed->stage;
+  return o.finetuning.finetuning_type == "full" ? 2 : 0;
+}
+
 // Parameters are divided where there are several ranks, and where the numbers are to be those of several.
 std::unique_ptr<ShardedParameters> divide_parameters(const TrainCommandOptions& o,
                                                      const TrainerOptions& trainer,
@@ -250,15 +261,35 @@ std::unique_ptr<ShardedParameters> divide_parameters(const TrainCommandOptions& 
                                                      ProcessGroup& group) {
   if (!o.finetuning.do_train || (group.size() == 1 && !o.launcher.deterministic_reduce)) return nullptr;
   ShardingOptions sharding;
-  // An adapter is small: dividing its state would save nothing.
-  sharding.stage = o.finetuning.finetuning_type == "full" ? 2 : 0;
-  if (trainer.deepspeed) sharding.stage = trainer.deepspeed->stage;
-  if (o.launcher.zero_stage) sharding.stage = *o.launcher.zero_stage;
+  sharding.stage = zero_stage(o, trainer);
   sharding.every_micro_batch = o.launcher.deterministic_reduce || sharding.stage == 2;
   log::info("{} ranks, ZeRO stage {}: {}", group.size(), sharding.stage,
             sharding.every_micro_batch ? "gradients are reduced after every micro-batch"
                                        : "gradients are reduced once a step");
   return shard_model(model, weights.parameters(), group, sharding);
+}
+
+// --recompute_layers auto: as few as the plan says, of the memory that is free now and what the weights hold already.
+std::int64_t choose_recomputed_layers(const TrainCommandOptions& o,
+                                      const TrainerOptions& trainer,
+                                      const RankEnvironment& environment,
+                                      const BaichuanForCausalLM& model,
+                                      std::int64_t longest) {
+  const bool divided = environment.distributed() || o.launcher.deterministic_reduce;
+  const auto sharding = divided ? static_cast<Sharding>(zero_stage(o, trainer)) : Sharding::kPlain;
+  const auto stored = static_cast<std::int64_t>(model.lm_head->weight.element_size());
+  RunShape shape = training_shape(o, model.config(), stored, sharding, environment.world_size);
+  shape.longest = longest;
+  shape.on_gpu = model.device().is_cuda();
+  // Ranks on the CPUs of one machine share its memory; a tenth is left for what the plan does not see.
+  const std::int64_t sharers = shape.on_gpu ? 1 : environment.local_world_size;
+  const std::int64_t free_now = free_memory_bytes(model.device()) / 10 * 9 / sharers;
+  const std::int64_t layers =
+      recomputed_layers(o.finetuning.recompute_layers, trainer.compat_2023, shape, free_now + weight_bytes(shape));
+  if (layers > 0)
+    log::info("activations of {} of {} layers are computed again in the backward pass", layers,
+              model.config().num_layers);
+  return layers;
 }
 
 }  // namespace
@@ -288,8 +319,7 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
 
   const auto model = load_base(o, directory, device);
   auto adapter = attach_adapter(o, table, *model);
-  model->set_recompute_layers(recompute_layers(o.finetuning.recompute_layers, trainer.compat_2023, *model,
-                                               o.optimization.per_device_train_batch_size, longest_row(rows.train)));
+  model->set_recompute_layers(choose_recomputed_layers(o, trainer, environment, *model, longest_row(rows.train)));
   const auto dtype = parse_dtype(o.model.dtype);
   const auto weights = adapter ? make_adapter_weights(*adapter, o.model.model_name_or_path)
                                : make_model_weights(*model, directory, stored_dtypes(directory, dtype));

@@ -55,7 +55,8 @@ TEST_P(ProcessGroupOf, GathersSlicesNumbersAndTexts) {
     group.all_gather(flat)->wait();
     EXPECT_TRUE(torch::equal(flat.view({ranks, 5}).select(1, 3).to(at::kLong), at::arange(1, ranks + 1)));
 
-    const at::Tensor numbers = group.gather_numbers(at::full({2}, 0.5 + static_cast<double>(group.rank()), at::kDouble));
+    const at::Tensor numbers =
+        group.gather_numbers(at::full({2}, 0.5 + static_cast<double>(group.rank()), at::kDouble));
     EXPECT_EQ(numbers.sizes(), (at::IntArrayRef{ranks, 2}));
     EXPECT_EQ(numbers[ranks - 1][1].item<double>(), 0.5 + static_cast<double>(ranks - 1));
 

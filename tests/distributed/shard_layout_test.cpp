@@ -31,7 +31,8 @@ TEST(ShardLayout, GivesEveryElementToOneRank) {
 
 TEST(ShardLayout, KeepsBlocksWholeForAnyNumberOfRanks) {
   const std::vector<std::int64_t> counts{100'000, 33'333};
-  for (const std::int64_t ranks : {1, 2, 3, 5, 8}) EXPECT_EQ(lay_out_unit(counts, ranks).shard_elements() % kShardBlock, 0);
+  for (const std::int64_t ranks : {1, 2, 3, 5, 8})
+    EXPECT_EQ(lay_out_unit(counts, ranks).shard_elements() % kShardBlock, 0);
 }
 
 }  // namespace

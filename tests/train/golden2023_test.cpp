@@ -2,11 +2,17 @@
 // every micro-batch, the same losses, rates, norms, evaluation losses and final weights.
 #include "tests/train/golden2023.h"
 
+#include <sstream>
+
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <torch/torch.h>
 
+#include "core/files.h"
 #include "core/json.h"
+#include "data/sft_dataset.h"
+#include "tests/distributed/rank_threads.h"
 #include "tests/train/tiny_run.h"
 
 namespace baichuan {
@@ -99,6 +105,58 @@ TEST_F(Golden2023, LoraWithEpochsShorterThanTheAccumulation) {
   expect_same_course(train(run), kGolden / "sft/lora_gas16");
   expect_same_adapter(run.trainer.logging.output_dir, kGolden / "sft/lora_gas16");
   expect_same_logs(run.trainer.logging.output_dir, kGolden / "sft/lora_gas16");
+}
+
+std::vector<Json> recorded_events(const std::filesystem::path& file, const std::string& kind) {
+  std::vector<Json> events;
+  std::istringstream lines(read_file(file));
+  for (std::string line; std::getline(lines, line);)
+    if (Json event = Json::parse(line); event["event"] == kind) events.push_back(std::move(event));
+  return events;
+}
+
+// The ids of a micro-batch as the recording has them: padded on the right with 0.
+Json padded_ids(const SftDataset& rows, const std::vector<std::int64_t>& indices) {
+  std::vector<std::vector<std::int32_t>> ids;
+  std::size_t longest = 0;
+  for (const std::int64_t index : indices) {
+    ids.push_back(rows.example(index).ids);
+    longest = std::max(longest, ids.back().size());
+  }
+  for (auto& row : ids) row.resize(longest, 0);
+  return ids;
+}
+
+TEST_F(Golden2023, LoraInTwoProcesses) {
+  auto run = run_of("ddp", "zh13,en12", 4, 2);
+  run.adapter_directory = directory_.path() / "init_adapter";
+  run.stage = 0;
+  TinyResult result;
+  run_ranks(2, [&](ProcessGroup& group) {
+    TinyRun mine = run;
+    mine.group = &group;
+    TinyResult of_rank = train(mine);
+    if (group.rank() == 0) result = std::move(of_rank);
+  });
+  const auto recorded = kGolden / "sft/ddp_s42";
+  const SftSplits rows = prepare_sft(run.data, Tokenizer(run.model_directory), run.trainer.seed);
+  for (std::size_t rank = 0; rank < 2; ++rank) {
+    const auto events = recorded_events(recorded / fmt::format("events.rank{}.jsonl", rank), "micro");
+    ASSERT_EQ(result.micro_losses.size(), 2 * events.size());
+    for (std::size_t k = 0; k < events.size(); ++k) {
+      const std::size_t i = 2 * k + rank;
+      EXPECT_EQ(padded_ids(rows.train, result.micro_batches[i].rows), events[k]["input_ids"]) << rank << " " << k;
+      EXPECT_NEAR(result.micro_losses[i], events[k]["loss"].get<double>(), kLossTolerance) << rank << " " << k;
+    }
+  }
+  const auto updates = recorded_events(recorded / "events.rank0.jsonl", "optstep");
+  const auto clips = recorded_events(recorded / "events.rank0.jsonl", "clip");
+  ASSERT_EQ(result.rates.size(), updates.size());
+  for (std::size_t i = 0; i < updates.size(); ++i) {
+    EXPECT_EQ(result.rates[i], updates[i]["lr_used"].get<double>());
+    EXPECT_NEAR(result.norms[i] / clips[i]["norm_before"].get<double>(), 1, kNormTolerance);
+  }
+  expect_same_logs(run.trainer.logging.output_dir, recorded);
 }
 
 TEST_F(Golden2023, FullFineTuning) {

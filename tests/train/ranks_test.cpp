@@ -1,6 +1,7 @@
 // Any number of ranks gives the training run of one.
 #include <mutex>
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <torch/torch.h>

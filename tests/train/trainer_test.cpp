@@ -1,6 +1,7 @@
 #include <limits>
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <torch/torch.h>
 
@@ -9,7 +10,7 @@
 #include "io/checkpoint_reader.h"
 #include "model/load_weights.h"
 #include "tests/train/tiny_run.h"
-#include "train/recompute_policy.h"
+#include "train/free_memory.h"
 
 namespace baichuan {
 namespace {
@@ -193,14 +194,10 @@ TEST_F(TrainerTest, SaveLimitsKeepTheNewest) {
   EXPECT_FALSE(std::filesystem::exists(output / "checkpoint-3"));
 }
 
-TEST_F(TrainerTest, RecomputationIsChosenFromFreeMemory) {
-  const auto model = load_model(directory_.path() / "model");
-  EXPECT_EQ(recompute_layers("all", false, *model, 1, 10), 2);
-  EXPECT_EQ(recompute_layers("none", false, *model, 1, 10), 0);
-  EXPECT_EQ(recompute_layers("1", false, *model, 1, 10), 1);
-  EXPECT_EQ(recompute_layers("auto", true, *model, 1, 10), 2);
-  EXPECT_EQ(recompute_layers("auto", false, *model, 1, 10), 0);
-  EXPECT_EQ(recompute_layers("auto", false, *model, 1 << 20, 1 << 20), 2);
+TEST(FreeMemory, IsBetweenNothingAndAllOfTheMachine) {
+  const std::int64_t pages = ::sysconf(_SC_PHYS_PAGES);
+  EXPECT_GT(free_memory_bytes(at::kCPU), 0);
+  EXPECT_LE(free_memory_bytes(at::kCPU), pages * ::sysconf(_SC_PAGESIZE));
 }
 
 }  // namespace
