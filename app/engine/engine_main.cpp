@@ -5,6 +5,8 @@
 
 #include <torch/torch.h>
 
+#include <c10/util/Logging.h>
+
 #include "app/bench_options.h"
 #include "app/chat_options.h"
 #include "app/command.h"
@@ -56,6 +58,9 @@ std::string trace_of(const c10::Error& error) {
 }  // namespace baichuan
 
 extern "C" __attribute__((visibility("default"))) int baichuan_engine_main(int argc, const char* const* argv) {
+  // c10d warns with whole backtraces of connections that end; our own errors say it in a line.
+  ::setenv("TORCH_CPP_LOG_LEVEL", "ERROR", /*overwrite=*/0);
+  c10::initLogging();
   try {
     return baichuan::run({argv, argv + argc});
   } catch (const c10::OutOfMemoryError& error) {
