@@ -81,7 +81,7 @@ std::int64_t heap_hole_bytes_of_layer(const RunShape& run);
 // of another type than the compute type a converted one. Or, where that is more, what its backward pass makes.
 std::int64_t loss_working_bytes(const RunShape& run);
 // Elements of a chunk of logits; the constant of kernels/linear_cross_entropy.cpp.
-inline constexpr std::int64_t kLogitElements = std::int64_t{32} << 20;
+inline constexpr std::int64_t kLogitElements = std::int64_t{64} << 20;
 std::int64_t logit_chunk_bytes(const RunShape& run);
 
 // Largest working set of one layer's backward pass beside what the layer keeps: the largest of its stations
