@@ -3,9 +3,8 @@
 #include <cstdlib>
 #include <cstring>
 
-#include <torch/torch.h>
-
 #include <c10/util/Logging.h>
+#include <torch/torch.h>
 
 #include "app/bench_options.h"
 #include "app/chat_options.h"
