@@ -17,6 +17,11 @@ target_compile_options(
             -Wshadow=local
             -Wno-missing-field-initializers
             -Winvalid-pch>)
+# Since version 13 GCC sees copies out of bounds in std::vector<bool> as LibTorch's autograd headers use it.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
+  target_compile_options(baichuan_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-array-bounds>
+                                                  $<$<COMPILE_LANGUAGE:CXX>:-Wno-stringop-overflow>)
+endif()
 if(BAICHUAN_WERROR)
   target_compile_options(baichuan_flags INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>)
 endif()
