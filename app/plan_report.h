@@ -1,6 +1,7 @@
 // A plan as text and as JSON.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>

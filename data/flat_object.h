@@ -2,6 +2,7 @@
 // times faster than by a general parser.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>

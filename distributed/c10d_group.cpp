@@ -21,6 +21,7 @@ using c10d::Backend;
 using c10d::Store;
 
 constexpr std::chrono::seconds kBetweenMessages(10);
+constexpr std::chrono::seconds kLongestFarewell(30);
 
 // c10d's messages end in a backtrace.
 std::string first_line(const std::exception& error) {
@@ -150,6 +151,26 @@ class C10dGroup : public ProcessGroup {
     if (monitor_) monitor_->enter(phase);
   }
 
+  void keep_alive() override {
+    if (monitor_) monitor_->keep_alive();
+  }
+
+  // Rank 0 keeps the store: it stays until nobody reads it any more.
+  void leave() override {
+    monitor_.reset();
+    try {
+      if (rank() != 0) {
+        store_->set("bye/" + std::to_string(rank()), "");
+        return;
+      }
+      std::vector<std::string> keys;
+      for (std::int64_t r = 1; r < size(); ++r) keys.push_back("bye/" + std::to_string(r));
+      store_->wait(keys, kLongestFarewell);
+    } catch (const std::exception&) {
+      // The run is over; who is gone already needs nothing.
+    }
+  }
+
  private:
   RankMonitor::Options monitor_options() const {
     RankMonitor::Options monitor;
@@ -158,6 +179,12 @@ class C10dGroup : public ProcessGroup {
                                                              std::chrono::seconds(1));
     monitor.on_stall = options_.on_stall;
     return monitor;
+  }
+
+  std::int64_t lowest_present(const std::vector<std::int64_t>& missing) const {
+    std::int64_t lowest = 0;
+    while (std::find(missing.begin(), missing.end(), lowest) != missing.end()) ++lowest;
+    return lowest;
   }
 
   void wait_for_everybody(const std::string& round, const std::string& what) {
@@ -183,8 +210,8 @@ class C10dGroup : public ProcessGroup {
         store_->wait(keys, kBetweenMessages);
       } catch (const std::exception&) {
         // Too early, or the store is gone: then the next check says so.
-        if (options_.still_waiting != nullptr)
-          options_.still_waiting(what, fmt::format("{}", fmt::join(missing, ", ")));
+        const bool speaks = lowest_present(missing) == rank();  // one line, from one rank
+        if (speaks && options_.still_waiting) options_.still_waiting(what, fmt::format("{}", fmt::join(missing, ", ")));
       }
     }
   }

@@ -42,7 +42,7 @@ c10::intrusive_ptr<c10d::Store> open_store(const RankEnvironment& environment) {
 }
 
 void say_still_waiting(const std::string& what, const std::string& ranks) {
-  log::info("waiting for rank {} to reach {}", ranks, what);
+  log::warning("still waiting for rank {} to reach {}", ranks, what);
 }
 
 }  // namespace

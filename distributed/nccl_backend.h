@@ -3,6 +3,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 
 #include <c10/core/Device.h>
 #include <c10/util/intrusive_ptr.h>

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include <ATen/core/Tensor.h>
@@ -46,10 +47,23 @@ class ProcessGroup {
   virtual std::vector<std::string> gather_texts(const std::string& text, const std::string& what) = 0;
   // What this rank does next, for the message that names a rank that hangs: "in step 3".
   virtual void enter_phase(const std::string& phase) { (void)phase; }
+  // Between phases: this rank is at work on something long.
+  virtual void keep_alive() {}
+  // At the end of a run: returns when the others no longer need this rank.
+  virtual void leave() {}
 
  private:
   std::int64_t rank_;
   std::int64_t size_;
+};
+
+// Gives signs of life while it lives, for work that cannot do so itself. Not around calls that wait for other ranks.
+class AtWork {
+ public:
+  AtWork(ProcessGroup& group, const std::string& phase);
+
+ private:
+  std::jthread thread_;
 };
 
 // One rank: nothing travels.

@@ -1,7 +1,7 @@
 #include "distributed/rank_monitor.h"
 
 #include <algorithm>
-#include <charconv>
+#include <sstream>
 
 #include <fmt/format.h>
 
@@ -18,28 +18,36 @@ std::string key_of(std::int64_t rank) {
 }
 
 std::string encode(const RankProgress& progress) {
-  return std::to_string(progress.moves) + " " + progress.phase;
+  return fmt::format("{} {} {} {}", progress.moves, progress.signs, progress.beats, progress.phase);
 }
 
 RankProgress decode(const std::string& text) {
   RankProgress progress;
-  const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), progress.moves);
-  if (failure == std::errc() && end != text.data() + text.size()) progress.phase = end + 1;
+  std::istringstream words(text);
+  words >> progress.moves >> progress.signs >> progress.beats;
+  words.get();
+  std::getline(words, progress.phase);
   return progress;
 }
 
 }  // namespace
 
 std::string describe_stall(const std::vector<RankProgress>& ranks, std::chrono::seconds still) {
-  const auto last =
-      std::min_element(ranks.begin(), ranks.end(), [](const auto& a, const auto& b) { return a.moves < b.moves; });
+  // A process that gives no beat is the one; where all do, those that have come least far.
+  const bool some_silent = std::any_of(ranks.begin(), ranks.end(), [](const auto& rank) { return rank.silent; });
+  std::int64_t least = ranks.front().moves;
+  for (const auto& rank : ranks) least = std::min(least, rank.moves);
+  std::string hanging;
   std::string others;
-  for (std::size_t r = 0; r < ranks.size(); ++r)
-    if (&ranks[r] != &*last) others += fmt::format("{}rank {} {}", others.empty() ? "" : ", ", r, ranks[r].phase);
+  for (std::size_t r = 0; r < ranks.size(); ++r) {
+    std::string& list = (some_silent ? ranks[r].silent : ranks[r].moves == least) ? hanging : others;
+    list += fmt::format("{}rank {} is {}", list.empty() ? "" : ", ", r, ranks[r].phase);
+  }
   return fmt::format(
-      "expected every rank to go on; found that rank {} has not moved for {} s: it is {} (the others: {}); "
-      "see what it is doing, or raise --ddp_timeout",
-      last - ranks.begin(), still.count(), last->phase, others);
+      "expected every rank to go on; found that none has moved for {} s, and {}: {}{}{}; see "
+      "what it is doing, or raise --ddp_timeout",
+      still.count(), some_silent ? "no word comes from" : "come least far", hanging,
+      others.empty() ? "" : "; the others: ", others);
 }
 
 RankMonitor::RankMonitor(c10::intrusive_ptr<c10d::Store> store, std::int64_t rank, std::int64_t ranks, Options options)
@@ -60,10 +68,16 @@ void RankMonitor::enter(std::string phase) {
   own_.phase = std::move(phase);
 }
 
+void RankMonitor::keep_alive() {
+  const std::lock_guard lock(mutex_);
+  ++own_.signs;
+}
+
 void RankMonitor::publish() {
   std::string text;
   {
     const std::lock_guard lock(mutex_);
+    ++own_.beats;
     text = encode(own_);
   }
   store_->set(key_of(rank_), text);
@@ -72,7 +86,8 @@ void RankMonitor::publish() {
 std::vector<RankProgress> RankMonitor::read_all() {
   std::vector<RankProgress> all;
   for (std::int64_t r = 0; r < ranks_; ++r)
-    all.push_back(store_->check({key_of(r)}) ? decode(store_->get_to_str(key_of(r))) : RankProgress{-1, "not started"});
+    all.push_back(store_->check({key_of(r)}) ? decode(store_->get_to_str(key_of(r)))
+                                             : RankProgress{.moves = -1, .phase = "not started"});
   return all;
 }
 
@@ -89,14 +104,23 @@ void RankMonitor::store_is_gone(const std::stop_token& stop) {
 void RankMonitor::watch(std::stop_token stop) {
   using Clock = std::chrono::steady_clock;
   std::vector<RankProgress> before;
+  std::vector<RankProgress> when_moved;
   auto moved_at = Clock::now();
+  auto looked_at = moved_at;
   while (!stop.stop_requested()) {
+    // A run that was suspended for a while starts counting anew.
+    if (Clock::now() - looked_at > options_.timeout / 2) moved_at = Clock::now();
+    looked_at = Clock::now();
     try {
       publish();
-      const auto now = read_all();
-      const auto same = [](const auto& a, const auto& b) { return a.moves == b.moves; };
-      if (!std::equal(now.begin(), now.end(), before.begin(), before.end(), same)) moved_at = Clock::now();
-      before = now;
+      auto now = read_all();
+      const auto same = [](const auto& a, const auto& b) { return a.moves == b.moves && a.signs == b.signs; };
+      if (!std::equal(now.begin(), now.end(), before.begin(), before.end(), same)) {
+        moved_at = Clock::now();
+        when_moved = now;
+      }
+      for (std::size_t r = 0; r < now.size(); ++r) now[r].silent = now[r].beats == when_moved[r].beats;
+      before = std::move(now);
     } catch (const std::exception&) {
       store_is_gone(stop);
       return;

@@ -1,6 +1,6 @@
 // Which rank a run waits for. Every rank tells the store what it is doing and how far it has come; a thread of each
-// compares, and speaks when nothing has moved for too long: all ranks go through the same phases, so the one that has
-// come least far is the one that hangs.
+// compares, and speaks when nothing has moved for too long: all ranks go through the same phases, so those that have
+// come least far are the ones that hang.
 #pragma once
 
 #include <chrono>
@@ -22,7 +22,10 @@ namespace baichuan {
 
 struct RankProgress {
   std::int64_t moves = 0;  // phases entered so far
+  std::int64_t signs = 0;  // of life, within phases that take long
+  std::int64_t beats = 0;  // of the monitor's own thread: they stop with the process
   std::string phase;
+  bool silent = false;  // no beat has come since anything moved
 };
 
 // "rank 1 has not moved for 30 s (in the backward pass of step 3); …", from everybody's last word; for messages.
@@ -44,6 +47,8 @@ class RankMonitor {
   RankMonitor& operator=(const RankMonitor&) = delete;
 
   void enter(std::string phase);
+  // This rank works on something long, such as reading weights.
+  void keep_alive();
 
  private:
   void watch(std::stop_token stop);

@@ -158,13 +158,12 @@ ShardedParameters::WireBuffer& ShardedParameters::wire_buffer_for(Unit& unit) {
   const auto held = [this](const WireBuffer& wire) {
     return std::any_of(units_.begin(), units_.end(), [&](const auto& other) { return other->wire == &wire; });
   };
-  // More than two are made only where the backward pass jumps between units.
   while (wires_.size() < kWireBuffers) wires_.emplace_back();
-  WireBuffer* wire = &wires_[next_wire_ % kWireBuffers];
-  for (std::size_t i = 1; held(*wire); ++i) {
-    if (i == wires_.size()) wires_.emplace_back();
-    wire = &wires_[(next_wire_ + i) % wires_.size()];
-  }
+  WireBuffer* wire = nullptr;
+  for (std::size_t i = 0; i < wires_.size() && wire == nullptr; ++i)
+    if (WireBuffer& next = wires_[(next_wire_ + i) % wires_.size()]; !held(next)) wire = &next;
+  // More than two are made only where the backward pass jumps between units.
+  if (wire == nullptr) wire = &wires_.emplace_back();
   ++next_wire_;
   if (wire->travelling) wire->travelling->wait();
   wire->travelling.reset();
@@ -214,6 +213,7 @@ void ShardedParameters::finish_gradients() {
 
 void ShardedParameters::publish() {
   if (options_.stage == 0) return;  // every rank has made the same update
+  wait_for_all();                   // a rank without a forward pass since then has not waited yet
   for (const auto& unit : units_) unit->gathering = group_.all_gather(unit->values);
 }
 

@@ -1,3 +1,7 @@
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
 #include <torch/torch.h>
 
 #include "distributed/process_group.h"
@@ -27,6 +31,20 @@ class SoloGroup : public ProcessGroup {
 };
 
 }  // namespace
+
+AtWork::AtWork(ProcessGroup& group, const std::string& phase) {
+  group.enter_phase(phase);
+  if (group.size() == 1) return;
+  thread_ = std::jthread([&group](const std::stop_token& stop) {
+    std::mutex mutex;
+    std::condition_variable_any wake;  // by the stop: the end of short work must not wait for the next sign
+    std::unique_lock lock(mutex);
+    while (!stop.stop_requested()) {
+      group.keep_alive();
+      wake.wait_for(lock, stop, std::chrono::milliseconds(100), [] { return false; });
+    }
+  });
+}
 
 std::unique_ptr<ProcessGroup> make_solo_group() {
   return std::make_unique<SoloGroup>();

@@ -1,6 +1,7 @@
 // Moves stored elements into tensors: in pieces, on all threads, converting on the way.
 #pragma once
 
+#include <cstdint>
 #include <span>
 
 #include <ATen/core/Tensor.h>

@@ -23,7 +23,7 @@ constexpr std::int64_t kIgnoreLabel = -100;
 //            1 / tokens times the loss scale of float16 training
 //
 // The gradients are computed here, not in backward (there they are only multiplied by the incoming gradient if that is
-// not 1), and only those that are asked for: a frozen weight costs none. Memory: 128 MiB at most (64 in 16 bits),
+// not 1), and only those that are asked for: a frozen weight costs none. Memory: 256 MiB at most (128 in 16 bits),
 // hidden's gradient, and for a weight that wants a gradient one float32 [V, D].
 at::Tensor linear_cross_entropy(const at::Tensor& hidden,
                                 const at::Tensor& weight,

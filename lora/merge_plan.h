@@ -1,6 +1,7 @@
 // Which tensors of a base checkpoint an adapter changes, and by what; made from the headers of both.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <string>

@@ -6,6 +6,7 @@
 //   auto logits = model->logits(model->hidden_states(ids));
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>

@@ -2,6 +2,7 @@
 // Shapes: B batch, T query tokens, D hidden size, H heads, K head size (D = H * K), I feed-forward size.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>

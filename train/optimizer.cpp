@@ -131,6 +131,7 @@ std::string Optimizer::first_non_finite_gradient() const {
 
 void Optimizer::step(double learning_rate) {
   torch::NoGradGuard no_grad;
+  wait_for_values();  // of the update before: they must not arrive on top of this one
   ++steps_;
   for (const bool decays : {true, false}) {
     std::vector<std::size_t> group;

@@ -138,13 +138,13 @@ at::Tensor read_elements(const CheckpointReader& reader,
   return covering.narrow(0, first - first_row * width, count);
 }
 
-void save_optimizer_state(const Optimizer& optimizer,
-                          bool with_masters,
-                          const std::filesystem::path& directory,
-                          std::int64_t rank,
-                          std::int64_t ranks) {
+std::string save_optimizer_state(const Optimizer& optimizer,
+                                 bool with_masters,
+                                 const std::filesystem::path& directory,
+                                 std::int64_t rank,
+                                 std::int64_t ranks) {
   const auto saved = tensors_to_save(optimizer, with_masters);
-  if (saved.empty()) return;  // a rank may hold nothing of a small model
+  if (saved.empty()) return {};  // a rank may hold nothing of a small model
   std::vector<TensorSpec> specs;
   for (const auto& tensor : saved) specs.push_back(tensor.spec);
   CheckpointWriteOptions options;
@@ -153,10 +153,12 @@ void save_optimizer_state(const Optimizer& optimizer,
   CheckpointWriter writer(directory, specs, options);
   for (const auto& tensor : saved) writer.write(tensor.spec.name, tensor.value);
   writer.finish();
+  return options.stem + ".safetensors";
 }
 
 void load_optimizer_state(Optimizer& optimizer, const std::filesystem::path& directory) {
   const SavedState saved(directory);
+  optimizer.wait_for_values();
   for (const auto& trained : optimizer.parameters())
     for (const auto& kind : state_kinds(saved.holds(trained.name + ".master")))
       saved.read(trained.name + kind.suffix, trained.first, trained.*kind.tensor);

@@ -57,7 +57,15 @@ StepPlan plan_run(const TrainerOptions& options,
                   const std::optional<std::filesystem::path>& resumed) {
   const auto& o = options.optimization;
   std::int64_t accumulation = o.gradient_accumulation_steps * ranks;
-  if (resumed) accumulation = resumed_micro_batches_per_step(*resumed, accumulation, ranks);
+  if (resumed) {
+    const bool epochs_depend_on_ranks = options.compat_2023 || (options.deepspeed && options.deepspeed->drop_last);
+    if (const std::int64_t before = resumed_ranks(*resumed); epochs_depend_on_ranks && before != ranks)
+      throw CheckpointError(
+          "cannot resume from {} with {} ranks: {} have saved it, and with --compat 2023 or dataloader_drop_last the "
+          "rows of an epoch depend on their number; start as many",
+          resumed->string(), ranks, before);
+    accumulation = resumed_micro_batches_per_step(*resumed, accumulation, ranks);
+  }
   const std::int64_t padded_ranks = options.compat_2023 ? ranks : 1;  // then every rank got as many micro-batches
   return plan_steps(rows_per_epoch(options, rows, ranks), o.per_device_train_batch_size, accumulation,
                     o.num_train_epochs, o.max_steps, options.compat_2023, padded_ranks);

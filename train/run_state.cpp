@@ -75,6 +75,7 @@ void save_run_state(const std::filesystem::path& checkpoint,
   file["micro_batch"] = s.position.micro_batch;
   file["micro_batches_in_all"] = s.position.total;
   file["micro_batches_per_step"] = s.micro_batches_per_step;
+  file["ranks"] = s.ranks;
   file["loss_since_log"] = s.loss_since_log;
   file["steps_since_log"] = s.steps_since_log;
   file["loss_in_all"] = s.loss_in_all;
@@ -117,6 +118,10 @@ RunState load_run_state(const std::filesystem::path& checkpoint) {
     throw CheckpointError("{}: expected a complete run state; {}; use an older checkpoint",
                           (checkpoint / kFile).string(), error.what());
   }
+}
+
+std::int64_t resumed_ranks(const std::filesystem::path& checkpoint) {
+  return read_state_file(checkpoint).value("ranks", std::int64_t{1});
 }
 
 std::int64_t resumed_micro_batches_per_step(const std::filesystem::path& checkpoint,

@@ -16,6 +16,7 @@ struct RunState {
   std::int64_t updates = 0;  // without the skipped ones: what the schedule counts
   DataPosition position;
   std::int64_t micro_batches_per_step = 1;  // over all ranks
+  std::int64_t ranks = 1;
   double loss_since_log = 0;
   std::int64_t steps_since_log = 0;
   double loss_in_all = 0;
@@ -34,6 +35,9 @@ void save_run_state(const std::filesystem::path& checkpoint,
 
 // Throws CheckpointError when the file is missing or of another kind.
 RunState load_run_state(const std::filesystem::path& checkpoint);
+
+// How many ranks have saved the checkpoint.
+std::int64_t resumed_ranks(const std::filesystem::path& checkpoint);
 
 // Micro-batches of a step, over all ranks, of a run that goes on: the checkpoint's, if the options ask for `wanted`
 // only because the number of ranks has changed.

@@ -19,12 +19,6 @@ std::int64_t count_targets(const SftExample& example) {
                        [](std::int32_t label) { return label != kNoLabel; });
 }
 
-// Of all batches: sum of losses, labelled tokens.
-struct BatchLoss {
-  double sum = 0;
-  std::int64_t tokens = 0;
-};
-
 std::vector<std::int64_t> eval_batch_rows(std::int64_t batch, std::int64_t size, std::int64_t rows, bool fill_up) {
   std::vector<std::int64_t> indices;
   for (std::int64_t i = batch * size; i < (batch + 1) * size; ++i)
@@ -83,6 +77,8 @@ EvaluationFigures evaluate_rows(TrainStep& step,
     const std::int64_t i = k * ranks + group.rank();
     if (i >= batches) break;
     values[0] = interrupt_signal ? interrupt_signal() : 0;
+    if (values[0] != 0) break;
+    group.keep_alive();
     const auto indices = eval_batch_rows(i, plan.batch_size, rows.size(), plan.compat_2023 && ranks > 1);
     const Batch batch = batch_of_rows(rows, indices, plan.pad_id, device);
     values[1 + 2 * k] = step.evaluate(batch);

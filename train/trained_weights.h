@@ -2,6 +2,7 @@
 // directory. The optimiser's state stands beside it in checkpoints.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>

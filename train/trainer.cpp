@@ -352,8 +352,14 @@ void Trainer::Run::save_checkpoint() {
   const std::string opened = leads() ? pending->directory().string() : "";
   const std::filesystem::path directory = group_.gather_texts(opened, "the new checkpoint").front();
   in_.weights.save(directory, optimizer_, leads());
-  save_optimizer_state(optimizer_, with_masters, directory, group_.rank(), group_.size());
-  group_.gather_texts("saved", "the end of saving");
+  const std::string part = save_optimizer_state(optimizer_, with_masters, directory, group_.rank(), group_.size());
+  for (const auto& file : group_.gather_texts(part, "the end of saving"))
+    if (leads() && !file.empty() && !std::filesystem::exists(directory / file))
+      throw MachineError(
+          "expected {} in {}; another rank has written it where this machine does not see it; give an --output_dir on "
+          "a "
+          "file system that all machines share",
+          file, directory.string());
   saved_step_ = state_.step;
   const bool evaluated = last_eval_loss_.has_value() && eval_step_ == state_.step;
   if (evaluated && options_.logging.load_best_model_at_end && is_better(*last_eval_loss_)) {
@@ -366,8 +372,10 @@ void Trainer::Run::save_checkpoint() {
     state_.data_order = order_.state();
     state_.elapsed_seconds = clock_->elapsed_seconds();
     state_.micro_batches_per_step = plan_.accumulation;
+    state_.ranks = group_.size();
     save_run_state(directory, state_, options_.resolved_options, options_.data_fingerprint);
     log_.save_state(directory, here(), state_.total_flos);
+    const AtWork at_work(group_, "reading back the checkpoint");
     pending->finish();
     store_->rotate(save_limit(), best_step_);
   }

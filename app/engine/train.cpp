@@ -220,6 +220,7 @@ std::optional<std::string> decide_start(TrainCommandOptions& o,
                                         ProcessGroup& group) {
   std::string checkpoint;
   if (environment.rank == 0) {
+    const AtWork at_work(group, "looking at the output directory");
     apply_restart(o.logging, environment.restart_count, o.launcher.max_restarts);
     checkpoint = prepare_output_directory(o, model_directory).value_or(fs::path()).string();
   }
@@ -236,14 +237,14 @@ SftSplits prepare_rows(const TrainCommandOptions& o,
   const auto seed = static_cast<std::uint64_t>(o.run.seed);
   std::optional<SftSplits> rows;
   if (environment.local_rank == 0) {
-    const std::jthread moving([&group](const std::stop_token& stop) {
-      for (; !stop.stop_requested(); std::this_thread::sleep_for(std::chrono::milliseconds(200)))
-        group.enter_phase("preparing the data");
-    });
+    const AtWork at_work(group, "preparing the data");
     rows = prepare_sft(o.data, tokenizer, seed);
   }
   group.gather_texts("prepared", "the prepared data");
-  return rows ? std::move(*rows) : prepare_sft(o.data, tokenizer, seed);
+  if (rows) return std::move(*rows);
+  DataOptions ready = o.data;
+  ready.overwrite_cache = false;  // it has been made anew
+  return prepare_sft(ready, tokenizer, seed);
 }
 
 // What the ranks divide: --zero_stage, or what the DeepSpeed file says. An adapter is small: dividing its state would
@@ -319,8 +320,11 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   log::info("first training row:\n{}", describe_example(tokenizer, rows.train.example(0)));
   if (!environment.distributed() && interrupt_signal() != 0) return interrupt_exit_status(interrupt_signal());
 
+  std::optional<AtWork> loading(std::in_place, *group, "loading the model");
   const auto model = load_base(o, directory, device);
   auto adapter = attach_adapter(o, table, *model);
+  loading.reset();
+  group->gather_texts("loaded", "the loaded model");  // only then is the free memory what is left for all
   model->set_recompute_layers(choose_recomputed_layers(o, trainer, environment, *model, longest_row(rows.train)));
   const auto dtype = parse_dtype(o.model.dtype);
   const auto weights = adapter ? make_adapter_weights(*adapter, o.model.model_name_or_path)
@@ -339,6 +343,7 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   trainer.resumed_is_verified = true;
   Trainer run(inputs, trainer, hooks);
   const int signal = o.finetuning.do_train ? run.train() : run.evaluate_only();
+  group->leave();
   return signal == 0 ? 0 : interrupt_exit_status(signal);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 
 #include "kernels/cpu/row_kernels.h"
 #include "kernels/cpu/simd.h"

@@ -1,6 +1,7 @@
 // What the tests of data/ share: the small vocabulary, ../shared/data where it is there, folders that vanish.
 #pragma once
 
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>

@@ -13,11 +13,18 @@ namespace {
 using std::chrono::milliseconds;
 
 TEST(DescribeStall, NamesTheRankThatHasComeLeastFar) {
-  const std::vector<RankProgress> ranks = {{12, "in the sum of gradients"}, {11, "in step 3"}, {12, "in step 4"}};
+  std::vector<RankProgress> ranks = {{.moves = 12, .phase = "in the sum of gradients"},
+                                     {.moves = 11, .signs = 9, .phase = "in step 3"},
+                                     {.moves = 12, .phase = "in step 4"}};
   EXPECT_EQ(
       describe_stall(ranks, std::chrono::seconds(30)),
-      "expected every rank to go on; found that rank 1 has not moved for 30 s: it is in step 3 (the others: rank 0 "
-      "in the sum of gradients, rank 2 in step 4); see what it is doing, or raise --ddp_timeout");
+      "expected every rank to go on; found that none has moved for 30 s, and come least far: rank 1 is in step 3; "
+      "the others: rank 0 is in the sum of gradients, rank 2 is in step 4; see what it is doing, or raise "
+      "--ddp_timeout");
+  ranks[2].silent = true;
+  EXPECT_NE(
+      describe_stall(ranks, std::chrono::seconds(30)).find("and no word comes from: rank 2 is in step 4; the others"),
+      std::string::npos);
 }
 
 // What a monitor says, within a generous time.
@@ -54,10 +61,10 @@ TEST(RankMonitor, SpeaksWhenNoRankMoves) {
   options.on_stall = [&](const std::string& message) { words.say(message); };
   RankMonitor watching(store, 0, 2, options);
   watching.enter("in the sum of gradients");
-  EXPECT_NE(words.wait().find("rank 1 has not moved"), std::string::npos) << words.now();
+  EXPECT_NE(words.wait().find("come least far: rank 1 is starting"), std::string::npos) << words.now();
 }
 
-TEST(RankMonitor, IsSilentWhileSomeRankMoves) {
+TEST(RankMonitor, IsSilentWhileSomeRankGivesSignsOfLife) {
   const auto store = c10::make_intrusive<c10d::HashStore>();
   Words words;
   RankMonitor::Options options;
@@ -67,7 +74,7 @@ TEST(RankMonitor, IsSilentWhileSomeRankMoves) {
   RankMonitor busy(store, 1, 2, {milliseconds(60'000), milliseconds(20), {}});
   RankMonitor watching(store, 0, 2, options);
   for (int i = 0; i < 100; ++i) {
-    busy.enter("in step " + std::to_string(i));
+    busy.keep_alive();
     std::this_thread::sleep_for(milliseconds(30));
   }
   EXPECT_EQ(words.now(), "");

@@ -1,6 +1,7 @@
 // A small base model and adapters on disk, for the tests of export.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>

@@ -1,6 +1,7 @@
 // Random models of a shape that exercises every branch: 5 heads (ALiBi slopes beyond a power of two), 2 layers.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "model/baichuan_for_causal_lm.h"

@@ -1,6 +1,7 @@
 // A launcher in a process of its own, whose ranks run a shell script.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 

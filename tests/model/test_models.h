@@ -1,6 +1,7 @@
 // Small models for the tests of model/, with weights that the reference in tools/oracles makes too.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 

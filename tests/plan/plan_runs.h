@@ -1,6 +1,8 @@
 // The runs that the tests of the plan share.
 #pragma once
 
+#include <cstdint>
+
 #include "train/run_shape.h"
 
 namespace baichuan {

@@ -1,6 +1,7 @@
 // Runs of the trainer on a tiny model and a few rows, for tests.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <map>
