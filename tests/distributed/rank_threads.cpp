@@ -1,5 +1,6 @@
 #include "tests/distributed/rank_threads.h"
 
+#include <cstdlib>
 #include <exception>
 #include <thread>
 #include <vector>
@@ -40,6 +41,8 @@ void run_rank(const c10::intrusive_ptr<c10d::Store>& store,
 }  // namespace
 
 void run_ranks(std::int64_t ranks, const std::function<void(ProcessGroup& group)>& body) {
+  // c10d keeps one record of collectives a process, which is not made for several ranks in one.
+  ::setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/1);
   const auto store = c10::make_intrusive<c10d::HashStore>();
   std::vector<std::exception_ptr> failures(static_cast<std::size_t>(ranks));
   {
