@@ -54,7 +54,7 @@ RankMonitor::RankMonitor(c10::intrusive_ptr<c10d::Store> store, std::int64_t ran
     : store_(std::move(store)), rank_(rank), ranks_(ranks), options_(std::move(options)) {
   own_.phase = "starting";
   store_->setTimeout(options_.timeout);
-  thread_ = std::jthread([this](std::stop_token stop) { watch(std::move(stop)); });
+  thread_ = std::jthread([this](const std::stop_token& stop) { watch(stop); });
 }
 
 RankMonitor::~RankMonitor() {
@@ -101,7 +101,7 @@ void RankMonitor::store_is_gone(const std::stop_token& stop) {
         "network between the hosts is; see its own words");
 }
 
-void RankMonitor::watch(std::stop_token stop) {
+void RankMonitor::watch(const std::stop_token& stop) {
   using Clock = std::chrono::steady_clock;
   std::vector<RankProgress> before;
   std::vector<RankProgress> when_moved;

@@ -51,7 +51,7 @@ class RankMonitor {
   void keep_alive();
 
  private:
-  void watch(std::stop_token stop);
+  void watch(const std::stop_token& stop);
   void publish();
   void store_is_gone(const std::stop_token& stop);
   std::vector<RankProgress> read_all();

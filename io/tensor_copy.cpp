@@ -80,10 +80,12 @@ std::int64_t row_elements(const StoredTensor& tensor) {
 // Fresh pages cost more time than the copy into them; huge ones cost a tenth of it.
 void want_huge_pages(const at::Tensor& destination) {
   if (!destination.is_cpu() || !destination.is_contiguous()) return;
-  const auto start = reinterpret_cast<std::uintptr_t>(destination.mutable_data_ptr());
-  const std::uintptr_t first = (start + kHugePage - 1) / kHugePage * kHugePage;
-  const std::uintptr_t last = (start + destination.nbytes()) / kHugePage * kHugePage;
-  if (first < last) (void)::madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+  auto* const start = static_cast<std::byte*>(destination.mutable_data_ptr());
+  const auto address = reinterpret_cast<std::uintptr_t>(start);
+  const std::uintptr_t before = (kHugePage - address % kHugePage) % kHugePage;  // bytes to the first whole page
+  if (before >= destination.nbytes()) return;
+  const std::uintptr_t pages = (destination.nbytes() - before) / kHugePage * kHugePage;
+  if (pages > 0) (void)::madvise(start + before, pages, MADV_HUGEPAGE);
 }
 
 void add_pieces(const TensorCopy& copy, std::vector<Piece>& pieces) {

@@ -9,7 +9,6 @@
 #include "app/assemble_model.h"
 #include "app/bench_options.h"
 #include "core/error.h"
-#include "core/heap.h"
 #include "core/json.h"
 #include "core/log.h"
 #include "core/philox.h"
@@ -129,7 +128,6 @@ void print_report(const OrderedJson& report, bool json) {
 }  // namespace
 
 int run_bench_train(const BenchTrainCommandOptions& options, const OptionTable& table) {
-  keep_freed_memory();
   log::set_level(log::parse_level(options.run.log_level));
   const auto& work = options.work;
   const auto seed = static_cast<std::uint64_t>(options.run.seed);

@@ -13,7 +13,6 @@
 #include "app/training_shape.h"
 #include "core/error.h"
 #include "core/files.h"
-#include "core/heap.h"
 #include "core/log.h"
 #include "data/sft_dataset.h"
 #include "data/tokenizer.h"
@@ -300,7 +299,6 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   TrainCommandOptions o = options;
   log::set_level(log::parse_level(o.run.log_level));
   install_interrupt_handlers();
-  keep_freed_memory();
   const RankEnvironment environment = read_rank_environment(o.launcher.local_rank);
   const bool leads = environment.rank == 0;
   if (!leads && !table.given("log_level")) log::set_level(log::Level::kWarning);
