@@ -8,15 +8,11 @@
 
 namespace baichuan {
 
-namespace {
-
 namespace fs = std::filesystem;
 
 bool resumes(const LoggingOptions& logging) {
   return logging.resume_from_checkpoint.value_or("false") != "false";
 }
-
-}  // namespace
 
 void require_startable(const LoggingOptions& logging) {
   if (!resumes(logging) && !logging.overwrite_output_dir) require_no_checkpoints(logging.output_dir);

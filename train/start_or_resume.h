@@ -9,6 +9,9 @@
 
 namespace baichuan {
 
+// Does --resume_from_checkpoint ask for a checkpoint?
+bool resumes(const LoggingOptions& logging);
+
 // Throws CheckpointError when the run would start anew beside checkpoints that nobody has said to overwrite.
 void require_startable(const LoggingOptions& logging);
 

@@ -16,6 +16,7 @@
 #include "train/run_clock.h"
 #include "train/run_settings.h"
 #include "train/run_state.h"
+#include "train/start_or_resume.h"
 #include "train/step_batches.h"
 #include "train/tensorboard_writer.h"
 #include "train/trained_weights.h"
@@ -39,7 +40,7 @@ std::optional<CheckpointStore> open_store(const TrainerOptions& options, const P
 // Verified by the leading rank, the same for all.
 std::optional<std::filesystem::path> find_resumed_checkpoint(const TrainerOptions& options, ProcessGroup& group) {
   const LoggingOptions& logging = options.logging;
-  if (logging.resume_from_checkpoint.value_or("false") == "false") return {};
+  if (!resumes(logging)) return {};
   if (options.resumed_is_verified) return *logging.resume_from_checkpoint;
   std::string found;
   if (group.rank() == 0)

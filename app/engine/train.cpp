@@ -36,10 +36,6 @@ namespace baichuan {
 
 namespace {
 
-bool resumes(const LoggingOptions& logging) {
-  return logging.resume_from_checkpoint.value_or("false") != "false";
-}
-
 at::ScalarType compute_dtype(const OptimizationOptions& options) {
   if (options.fp16) return at::kHalf;
   return options.bf16 ? at::kBFloat16 : at::kFloat;
