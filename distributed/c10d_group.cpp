@@ -141,9 +141,19 @@ class C10dGroup : public ProcessGroup {
     return translate_errors(rank(), what.c_str(), [&] {
       store_->set(round + std::to_string(rank()), text);
       wait_for_everybody(round, what);
-      std::vector<std::string> texts;
-      for (std::int64_t r = 0; r < size(); ++r) texts.push_back(store_->get_to_str(round + std::to_string(r)));
-      return texts;
+      return texts_of(round);
+    });
+  }
+
+  void post_text(const std::string& round, const std::string& text) override {
+    translate_errors(rank(), "the store", [&] { store_->set(round + "/" + std::to_string(rank()), text); });
+  }
+
+  std::optional<std::vector<std::string>> posted_texts(const std::string& round) override {
+    return translate_errors(rank(), "the store", [&]() -> std::optional<std::vector<std::string>> {
+      for (std::int64_t r = 0; r < size(); ++r)
+        if (!store_->check({round + "/" + std::to_string(r)})) return {};
+      return texts_of(round + "/");
     });
   }
 
@@ -179,6 +189,12 @@ class C10dGroup : public ProcessGroup {
                                                              std::chrono::seconds(1));
     monitor.on_stall = options_.on_stall;
     return monitor;
+  }
+
+  std::vector<std::string> texts_of(const std::string& round) {
+    std::vector<std::string> texts;
+    for (std::int64_t r = 0; r < size(); ++r) texts.push_back(store_->get_to_str(round + std::to_string(r)));
+    return texts;
   }
 
   std::int64_t lowest_present(const std::vector<std::int64_t>& missing) const {

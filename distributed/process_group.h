@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -45,6 +46,10 @@ class ProcessGroup {
   // Texts of any length, in rank order: paths, names, manifests. Waits on the store, not inside a collective, so that a
   // rank may take its time; `what` names the wait in messages.
   virtual std::vector<std::string> gather_texts(const std::string& text, const std::string& what) = 0;
+  // The same in two halves, neither of which waits: this rank's word of a round, and everybody's once all have given
+  // theirs. A round is named once in a run.
+  virtual void post_text(const std::string& round, const std::string& text) = 0;
+  virtual std::optional<std::vector<std::string>> posted_texts(const std::string& round) = 0;
   // What this rank does next, for the message that names a rank that hangs: "in step 3".
   virtual void enter_phase(const std::string& phase) { (void)phase; }
   // Between phases: this rank is at work on something long.

@@ -1,5 +1,6 @@
 #include <chrono>
 #include <condition_variable>
+#include <map>
 #include <mutex>
 
 #include <torch/torch.h>
@@ -28,6 +29,15 @@ class SoloGroup : public ProcessGroup {
   std::unique_ptr<PendingCollective> all_gather(const at::Tensor&) override { return std::make_unique<Done>(); }
   at::Tensor gather_numbers(const at::Tensor& values) override { return values.unsqueeze(0); }
   std::vector<std::string> gather_texts(const std::string& text, const std::string&) override { return {text}; }
+  void post_text(const std::string& round, const std::string& text) override { posted_[round] = text; }
+  std::optional<std::vector<std::string>> posted_texts(const std::string& round) override {
+    const auto found = posted_.find(round);
+    if (found == posted_.end()) return {};
+    return std::vector{found->second};
+  }
+
+ private:
+  std::map<std::string, std::string> posted_;
 };
 
 }  // namespace

@@ -69,6 +69,23 @@ std::string default_stem(CheckpointFormat format) {
   return format == CheckpointFormat::kSafetensors ? "model" : "pytorch_model";
 }
 
+std::string stem_of_part(const std::string& stem, std::size_t number, std::size_t parts) {
+  return parts == 1 ? stem : fmt::format("{}-{:05}-of-{:05}", stem, number + 1, parts);
+}
+
+fs::path index_path(const fs::path& directory, const std::string& stem, CheckpointFormat format) {
+  return directory / (stem + extension(format) + ".index.json");
+}
+
+void write_index_file(const fs::path& path,
+                      const std::map<std::string, std::string, std::less<>>& file_of,
+                      std::int64_t total_bytes) {
+  OrderedJson index;
+  index["metadata"]["total_size"] = total_bytes;
+  for (const auto& [name, file] : file_of) index["weight_map"][name] = file;
+  write_json_file(path, index);
+}
+
 // Weights of an earlier save under the names that this one could have used, in either format: a loader that prefers
 // the other one must not find old weights. 0 for other files; of the rest the least preferred first, shards last, so
 // that what is removed in this order never brings up another old save.
@@ -155,6 +172,30 @@ void remove_leftovers(const fs::path& directory, const std::string& stem) {
 
 }  // namespace
 
+std::vector<PlannedFile> plan_files(const std::vector<TensorSpec>& tensors, const CheckpointWriteOptions& options) {
+  const std::string stem = options.stem.empty() ? default_stem(options.format) : options.stem;
+  const auto parts = split(tensors, options.max_shard_bytes);
+  std::vector<PlannedFile> files;
+  for (std::size_t number = 0; number < parts.size(); ++number) {
+    files.push_back({stem_of_part(stem, number, parts.size()), {}});
+    for (const std::size_t i : parts[number]) files.back().tensors.push_back(tensors[i]);
+  }
+  return files;
+}
+
+void write_index(const fs::path& directory, const std::vector<PlannedFile>& files, CheckpointFormat format) {
+  std::map<std::string, std::string, std::less<>> file_of;
+  std::int64_t total_bytes = 0;
+  for (const auto& file : files) {
+    for (const auto& spec : file.tensors) {
+      file_of[spec.name] = file.stem + extension(format);
+      total_bytes += spec.nbytes();
+    }
+  }
+  const std::string& first = files.front().stem;
+  write_index_file(index_path(directory, first.substr(0, first.find("-00001-of-")), format), file_of, total_bytes);
+}
+
 struct CheckpointWriter::State {
   fs::path directory;
   CheckpointFormat format;
@@ -184,8 +225,7 @@ void CheckpointWriter::State::plan(const std::vector<TensorSpec>& tensors, const
   auto parts = split(tensors, options.max_shard_bytes);
   for (std::size_t number = 0; number < parts.size(); ++number) {
     Shard shard;
-    const std::string base =
-        parts.size() == 1 ? stem : fmt::format("{}-{:05}-of-{:05}", stem, number + 1, parts.size());
+    const std::string base = stem_of_part(stem, number, parts.size());
     shard.file_name = base + extension(format);
     shard.staged_name = shard.file_name;
     shard.tensors = std::move(parts[number]);
@@ -266,10 +306,9 @@ void CheckpointWriter::State::close_shard(Shard& shard) {
 }
 
 void CheckpointWriter::State::write_index() const {
-  OrderedJson index;
-  index["metadata"]["total_size"] = total_bytes;
-  for (const auto& [name, i] : by_name) index["weight_map"][name] = shards[slots[i].shard].staged_name;
-  write_json_file(directory / (stem + extension(format) + ".index.json"), index);
+  std::map<std::string, std::string, std::less<>> file_of;
+  for (const auto& [name, i] : by_name) file_of[name] = shards[slots[i].shard].staged_name;
+  write_index_file(index_path(directory, stem, format), file_of, total_bytes);
 }
 
 // Shards that take the place of others cannot all be renamed at once, but their index can. So the new ones stand under

@@ -29,6 +29,17 @@ struct CheckpointWriteOptions {
   std::string stem;  // empty: "model" for safetensors, "pytorch_model" for .bin; "adapter_model" for adapters
 };
 
+// One of the files that hold the tensors: "model-00001-of-00003" and what is in it.
+struct PlannedFile {
+  std::string stem;
+  std::vector<TensorSpec> tensors;  // in the declared order
+};
+
+// The files that CheckpointWriter divides the tensors among, for those who write them one by one: each by a writer of
+// its own, with that stem and no limit, and then the index, if there are several.
+std::vector<PlannedFile> plan_files(const std::vector<TensorSpec>& tensors, const CheckpointWriteOptions& options);
+void write_index(const fs::path& directory, const std::vector<PlannedFile>& files, CheckpointFormat format);
+
 class CheckpointWriter {
  public:
   // Plans the shards, checks and reserves the disk space. Throws MachineError when the disk is too small and

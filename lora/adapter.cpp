@@ -169,6 +169,10 @@ void LoraAdapter::save(const fs::path& directory, const std::string& base_model_
   CheckpointWriter writer(directory, std::move(specs), options);
   for (const auto& [name, value] : tensors) writer.write(name, value);
   writer.finish();
+  save_config(directory, base_model_name);
+}
+
+void LoraAdapter::save_config(const fs::path& directory, const std::string& base_model_name) const {
   write_json_file(directory / "adapter_config.json", adapter_config_json(config_, base_model_name));
 }
 

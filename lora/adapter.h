@@ -47,6 +47,8 @@ class LoraAdapter {
 
   // Float32, whole or not at all.
   void save(const fs::path& directory, const std::string& base_model_name) const;
+  // adapter_config.json alone.
+  void save_config(const fs::path& directory, const std::string& base_model_name) const;
   // Values for the adapters that are attached already (resuming, the best checkpoint).
   void load_weights(const fs::path& directory);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <memory>
 
 #include <fcntl.h>
@@ -49,10 +50,27 @@ std::string file_checksum(const fs::path& path) {
   return fmt::format("{:016x}{:016x}", hash.high64, hash.low64);
 }
 
-CheckpointManifest make_manifest(const fs::path& directory, std::int64_t step) {
-  CheckpointManifest manifest{step, {}};
+ManifestEntry describe_file(const fs::path& directory, const std::string& name) {
+  return {name, fs::file_size(directory / name), file_checksum(directory / name)};
+}
+
+CheckpointManifest make_manifest(const fs::path& directory,
+                                 std::int64_t step,
+                                 const std::vector<ManifestEntry>& known) {
+  std::map<std::string, ManifestEntry> entries;
+  for (const auto& entry : known) {
+    std::error_code failure;
+    if (fs::file_size(directory / entry.path, failure) != entry.bytes || failure)
+      throw MachineError(
+          "expected {} of {} bytes in {}; another rank has written it where this machine does not see it; give an "
+          "--output_dir on a file system that all machines share",
+          entry.path, entry.bytes, directory.string());
+    entries[entry.path] = entry;
+  }
   for (const std::string& name : checkpoint_files(directory))
-    manifest.files.push_back({name, fs::file_size(directory / name), file_checksum(directory / name)});
+    if (!entries.contains(name)) entries[name] = describe_file(directory, name);
+  CheckpointManifest manifest{step, {}};
+  for (const auto& [name, entry] : entries) manifest.files.push_back(entry);
   return manifest;
 }
 

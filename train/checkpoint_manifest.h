@@ -28,8 +28,13 @@ std::vector<std::string> checkpoint_files(const std::filesystem::path& directory
 
 std::string file_checksum(const std::filesystem::path& path);
 
-// Reads every file once.
-CheckpointManifest make_manifest(const std::filesystem::path& directory, std::int64_t step);
+// Size and checksum of `directory`/`name`; reads the file once.
+ManifestEntry describe_file(const std::filesystem::path& directory, const std::string& name);
+
+// Reads every file once, but those that `known` describes. Throws MachineError when one of these is not there.
+CheckpointManifest make_manifest(const std::filesystem::path& directory,
+                                 std::int64_t step,
+                                 const std::vector<ManifestEntry>& known = {});
 void write_manifest(const std::filesystem::path& directory, const CheckpointManifest& manifest);
 // Throws CheckpointError when it is missing or not one.
 CheckpointManifest read_manifest(const std::filesystem::path& directory);

@@ -234,11 +234,15 @@ PendingCheckpoint::~PendingCheckpoint() {
   if (!temporary_.empty()) remove_quietly(temporary_);
 }
 
-fs::path PendingCheckpoint::finish() {
-  for (const std::string& name : checkpoint_files(temporary_)) sync_path(temporary_ / name, 0);
+fs::path PendingCheckpoint::finish(const std::vector<ManifestEntry>& known) {
+  const auto is_known = [&](const std::string& name) {
+    return std::any_of(known.begin(), known.end(), [&](const auto& entry) { return entry.path == name; });
+  };
+  for (const std::string& name : checkpoint_files(temporary_))
+    if (!is_known(name)) sync_path(temporary_ / name, 0);
   for (const auto& entry : fs::recursive_directory_iterator(temporary_))
     if (entry.is_directory()) sync_path(entry.path(), O_DIRECTORY);
-  write_manifest(temporary_, make_manifest(temporary_, step_));
+  write_manifest(temporary_, make_manifest(temporary_, step_, known));
   sync_path(temporary_, O_DIRECTORY);
 
   const fs::path target = final_path(output_dir_, step_);

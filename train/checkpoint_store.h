@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "train/checkpoint_manifest.h"
+
 namespace baichuan {
 
 struct CheckpointInfo {
@@ -55,8 +57,9 @@ class PendingCheckpoint {
   const std::filesystem::path& directory() const { return temporary_; }
 
   // Makes it visible as `checkpoint-<step>`, in the place of one of the same step if there is one, and returns that
-  // path. Throws MachineError; then nothing has changed for the other checkpoints.
-  std::filesystem::path finish();
+  // path. `known`: files that are synced and summed already. Throws MachineError; then nothing has changed for the
+  // other checkpoints.
+  std::filesystem::path finish(const std::vector<ManifestEntry>& known = {});
 
  private:
   friend class CheckpointStore;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <charconv>
-#include <limits>
 #include <map>
 #include <string_view>
 
@@ -10,7 +9,6 @@
 
 #include "core/error.h"
 #include "io/checkpoint_reader.h"
-#include "io/checkpoint_writer.h"
 
 namespace baichuan {
 
@@ -29,11 +27,6 @@ std::vector<StateKind> state_kinds(bool with_masters) {
   if (with_masters) kinds.push_back({".master", &TrainedParameter::master});
   return kinds;
 }
-
-struct SavedTensor {
-  TensorSpec spec;
-  at::Tensor value;
-};
 
 std::vector<SavedTensor> tensors_to_save(const Optimizer& optimizer, bool with_masters) {
   std::vector<SavedTensor> saved;
@@ -98,8 +91,11 @@ class SavedState {
       filled += to - from;
     }
     if (filled != destination.numel())
-      throw CheckpointError("{}: expected elements {} to {} of {}; found {} of them; use another checkpoint",
-                            directory_.string(), first, end, name, filled);
+      throw CheckpointError(
+          "{}: expected elements {} to {} of {}; found {} of them; if its ranks wrote to the disks of several "
+          "machines, "
+          "copy their optimizer-*.safetensors into one directory, else use another checkpoint",
+          directory_.string(), first, end, name, filled);
   }
 
  private:
@@ -138,22 +134,10 @@ at::Tensor read_elements(const CheckpointReader& reader,
   return covering.narrow(0, first - first_row * width, count);
 }
 
-std::string save_optimizer_state(const Optimizer& optimizer,
-                                 bool with_masters,
-                                 const std::filesystem::path& directory,
-                                 std::int64_t rank,
-                                 std::int64_t ranks) {
-  const auto saved = tensors_to_save(optimizer, with_masters);
-  if (saved.empty()) return {};  // a rank may hold nothing of a small model
-  std::vector<TensorSpec> specs;
-  for (const auto& tensor : saved) specs.push_back(tensor.spec);
-  CheckpointWriteOptions options;
-  options.stem = ranks == 1 ? std::string(kStem) : fmt::format("{}-{:05}-of-{:05}", kStem, rank + 1, ranks);
-  options.max_shard_bytes = std::numeric_limits<std::int64_t>::max();
-  CheckpointWriter writer(directory, specs, options);
-  for (const auto& tensor : saved) writer.write(tensor.spec.name, tensor.value);
-  writer.finish();
-  return options.stem + ".safetensors";
+void add_optimizer_state(
+    CheckpointPart& part, const Optimizer& optimizer, bool with_masters, std::int64_t rank, std::int64_t ranks) {
+  const std::string stem = ranks == 1 ? std::string(kStem) : fmt::format("{}-{:05}-of-{:05}", kStem, rank + 1, ranks);
+  part.add_tensors(stem, tensors_to_save(optimizer, with_masters));
 }
 
 void load_optimizer_state(Optimizer& optimizer, const std::filesystem::path& directory) {

@@ -13,18 +13,15 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "train/checkpoint_part.h"
 #include "train/optimizer.h"
 
 namespace baichuan {
 
 class CheckpointReader;
 
-// Returns the name of the file; empty where this rank has nothing to save.
-std::string save_optimizer_state(const Optimizer& optimizer,
-                                 bool with_masters,
-                                 const std::filesystem::path& directory,
-                                 std::int64_t rank = 0,
-                                 std::int64_t ranks = 1);
+void add_optimizer_state(
+    CheckpointPart& part, const Optimizer& optimizer, bool with_masters, std::int64_t rank = 0, std::int64_t ranks = 1);
 // Masters that the files do not hold stay as they are. Throws CheckpointError naming the tensor that is missing or does
 // not fit.
 void load_optimizer_state(Optimizer& optimizer, const std::filesystem::path& directory);

@@ -21,8 +21,8 @@ constexpr auto kFixed = std::to_array<std::string_view>(
 
 // These say where a run writes and how often, not what it computes.
 constexpr auto kFree = std::to_array<std::string_view>(
-    {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "logging_dir", "report_to", "log_level",
-     "plot_loss", "overwrite_cache", "dataset_cache_dir", "preprocessing_num_workers", "save_total_limit",
+    {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "save_in_background", "logging_dir", "report_to",
+     "log_level", "plot_loss", "overwrite_cache", "dataset_cache_dir", "preprocessing_num_workers", "save_total_limit",
      "recompute_layers", "gradient_accumulation_steps", "num_gpus", "num_processes", "local_rank", "max_restarts",
      "ddp_timeout"});
 

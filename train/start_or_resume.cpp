@@ -18,13 +18,16 @@ void require_startable(const LoggingOptions& logging) {
   if (!resumes(logging) && !logging.overwrite_output_dir) require_no_checkpoints(logging.output_dir);
 }
 
-void apply_restart(LoggingOptions& logging, std::int64_t restart_count, std::int64_t max_restarts) {
+void apply_restart(LoggingOptions& logging,
+                   std::int64_t restart_count,
+                   std::int64_t max_restarts,
+                   const std::optional<fs::path>& newest_valid) {
   if (restart_count == 0) return;
   const std::string of_all = max_restarts > 0 ? fmt::format(" of {}", max_restarts) : "";
   std::string origin = resumes(logging) ? *logging.resume_from_checkpoint : "the beginning";
-  if (const auto newest = newest_valid_checkpoint(logging.output_dir)) {
-    logging.resume_from_checkpoint = newest->directory.string();
-    origin = newest->directory.filename().string();
+  if (newest_valid) {
+    logging.resume_from_checkpoint = newest_valid->string();
+    origin = newest_valid->filename().string();
   }
   log::info("restart {}{} from {}", restart_count, of_all, origin);
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 
 #include "train/training_options.h"
 
@@ -17,8 +18,10 @@ void require_startable(const LoggingOptions& logging);
 
 // Ranks that a launcher has started again (restart_count > 0) go on from the newest valid checkpoint; where there is
 // none, the options of the first start hold. Says so in the log; `max_restarts` 0: how many there may be is not known.
-// Reads whole checkpoints: one rank should, and tell the others.
-void apply_restart(LoggingOptions& logging, std::int64_t restart_count, std::int64_t max_restarts = 0);
+void apply_restart(LoggingOptions& logging,
+                   std::int64_t restart_count,
+                   std::int64_t max_restarts,
+                   const std::optional<std::filesystem::path>& newest_valid);
 
 // The checkpoints that an output directory holds now.
 class EarlierCheckpoints {

@@ -16,20 +16,7 @@ namespace baichuan {
 
 namespace {
 
-std::uint64_t bytes_of(const at::Tensor& tensor) {
-  return tensor.nbytes();
-}
-
-std::string dtype_name(at::ScalarType type) {
-  switch (type) {
-    case at::kHalf:
-      return "float16";
-    case at::kBFloat16:
-      return "bfloat16";
-    default:
-      return "float32";
-  }
-}
+constexpr const char* kAdapterStem = "adapter_model";
 
 class AdapterWeights : public TrainedWeights {
  public:
@@ -43,6 +30,19 @@ class AdapterWeights : public TrainedWeights {
     if (writes) adapter_.save(directory, base_name_);
   }
 
+  void add_to(CheckpointPart& part,
+              const Optimizer& optimizer,
+              std::int64_t writer,
+              std::int64_t /*writers*/) const override {
+    optimizer.wait_for_values();
+    if (writer != 0) return;
+    std::vector<SavedTensor> tensors;
+    for (const auto& [name, value] : adapter_.parameters())
+      tensors.push_back({{name, at::kFloat, value.sizes().vec()}, value});
+    part.add_tensors(kAdapterStem, std::move(tensors));
+    part.add_files([this](const auto& directory) { adapter_.save_config(directory, base_name_); });
+  }
+
   void load(const std::filesystem::path& directory, Optimizer& optimizer) override {
     optimizer.wait_for_values();
     adapter_.load_weights(directory);
@@ -50,7 +50,7 @@ class AdapterWeights : public TrainedWeights {
 
   std::uint64_t saved_bytes() const override {
     std::uint64_t bytes = 0;
-    for (const auto& [name, tensor] : adapter_.parameters()) bytes += bytes_of(tensor);
+    for (const auto& [name, tensor] : adapter_.parameters()) bytes += tensor.nbytes();
     return bytes;
   }
 
@@ -63,8 +63,13 @@ class AdapterWeights : public TrainedWeights {
 
 class ModelWeights : public TrainedWeights {
  public:
-  ModelWeights(BaichuanForCausalLM& model, std::filesystem::path base, std::map<std::string, at::ScalarType> dtypes)
-      : model_(model), base_(std::move(base)), dtypes_(std::move(dtypes)) {}
+  ModelWeights(BaichuanForCausalLM& model,
+               std::filesystem::path base,
+               std::map<std::string, at::ScalarType> dtypes,
+               std::int64_t max_shard_bytes)
+      : model_(model), base_(std::move(base)), dtypes_(std::move(dtypes)) {
+    format_.max_shard_bytes = max_shard_bytes;
+  }
 
   std::vector<std::pair<std::string, at::Tensor>> parameters() override {
     std::vector<std::pair<std::string, at::Tensor>> result;
@@ -73,25 +78,42 @@ class ModelWeights : public TrainedWeights {
   }
 
   void save(const std::filesystem::path& directory, const Optimizer& optimizer, bool writes) const override {
-    std::vector<TensorSpec> specs;
-    for (const auto& named : model_.named_parameters())
-      specs.push_back({named.key(), stored_dtype_of(named.key()), named.value().sizes().vec()});
-    optimizer.wait_for_values();
     std::optional<CheckpointWriter> writer;
-    if (writes) writer.emplace(directory, specs, CheckpointWriteOptions{});
-    const auto write = [&](const std::string& name, const at::Tensor& value) {
+    if (writes) writer.emplace(directory, specs(), format_);
+    visit_values(optimizer, [&](const std::string& name, const at::Tensor& value) {
       if (writer) writer->write(name, value);
-    };
-    if (values_are_stored()) {
-      // The computing copies are the masters rounded once to the stored type: nothing need be gathered.
-      for (const auto& named : model_.named_parameters()) write(named.key(), named.value());
-    } else {
-      optimizer.visit_masters(write);
-    }
+    });
     if (!writer) return;
     writer->finish();
-    copy_model_side_files(base_, directory);
-    write_json_file(directory / "config.json", to_config_json(model_.config(), dtype_name(specs.front().dtype)));
+    save_side_files(directory);
+  }
+
+  void add_to(CheckpointPart& part,
+              const Optimizer& optimizer,
+              std::int64_t writer,
+              std::int64_t writers) const override {
+    const auto files = plan_files(specs(), format_);
+    std::map<std::string, SavedTensor> mine;
+    for (std::size_t i = 0; i < files.size(); ++i)
+      if (static_cast<std::int64_t>(i) % writers == writer)
+        for (const auto& spec : files[i].tensors) mine[spec.name].spec = spec;
+    const bool passing = !values_are_stored() && writers > 1;  // gathered masters live only while they are visited
+    visit_values(optimizer, [&](const std::string& name, const at::Tensor& value) {
+      const auto found = mine.find(name);
+      if (found == mine.end()) return;
+      found->second.value = passing ? value.to(at::kCPU, found->second.spec.dtype, false, /*copy=*/true) : value;
+    });
+    for (const auto& file : files) {
+      std::vector<SavedTensor> tensors;
+      for (const auto& spec : file.tensors)
+        if (const auto found = mine.find(spec.name); found != mine.end()) tensors.push_back(std::move(found->second));
+      part.add_tensors(file.stem, std::move(tensors));
+    }
+    if (writer != 0) return;
+    part.add_files([this, files](const auto& directory) {
+      if (files.size() > 1) write_index(directory, files, format_.format);
+      save_side_files(directory);
+    });
   }
 
   void load(const std::filesystem::path& directory, Optimizer& optimizer) override {
@@ -122,6 +144,31 @@ class ModelWeights : public TrainedWeights {
   }
 
  private:
+  std::vector<TensorSpec> specs() const {
+    std::vector<TensorSpec> specs;
+    for (const auto& named : model_.named_parameters())
+      specs.push_back({named.key(), stored_dtype_of(named.key()), named.value().sizes().vec()});
+    return specs;
+  }
+
+  // Whole tensors, not rounded further than to the type that they are stored in; a collective where the masters are
+  // divided and the model computes in another type than that.
+  void visit_values(const Optimizer& optimizer,
+                    const std::function<void(const std::string& name, const at::Tensor& value)>& visit) const {
+    optimizer.wait_for_values();
+    if (!values_are_stored()) {
+      optimizer.visit_masters(visit);
+      return;
+    }
+    for (const auto& named : model_.named_parameters()) visit(named.key(), named.value());
+  }
+
+  void save_side_files(const std::filesystem::path& directory) const {
+    copy_model_side_files(base_, directory);
+    const auto dtype = std::string(dtype_name(stored_dtype_of(model_.named_parameters().front().key())));
+    write_json_file(directory / "config.json", to_config_json(model_.config(), dtype));
+  }
+
   bool values_are_stored() const {
     for (const auto& named : model_.named_parameters())
       if (stored_dtype_of(named.key()) != named.value().scalar_type()) return false;
@@ -135,6 +182,7 @@ class ModelWeights : public TrainedWeights {
   BaichuanForCausalLM& model_;
   std::filesystem::path base_;
   std::map<std::string, at::ScalarType> dtypes_;
+  CheckpointWriteOptions format_;
 };
 
 }  // namespace
@@ -145,8 +193,9 @@ std::unique_ptr<TrainedWeights> make_adapter_weights(LoraAdapter& adapter, const
 
 std::unique_ptr<TrainedWeights> make_model_weights(BaichuanForCausalLM& model,
                                                    const std::filesystem::path& base_directory,
-                                                   std::map<std::string, at::ScalarType> stored_dtypes) {
-  return std::make_unique<ModelWeights>(model, base_directory, std::move(stored_dtypes));
+                                                   std::map<std::string, at::ScalarType> stored_dtypes,
+                                                   std::int64_t max_shard_bytes) {
+  return std::make_unique<ModelWeights>(model, base_directory, std::move(stored_dtypes), max_shard_bytes);
 }
 
 }  // namespace baichuan

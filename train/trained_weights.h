@@ -12,6 +12,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "train/checkpoint_part.h"
 #include "train/optimizer.h"
 
 namespace baichuan {
@@ -25,9 +26,14 @@ class TrainedWeights {
 
   // Leaves with gradients, under their checkpoint names.
   virtual std::vector<std::pair<std::string, at::Tensor>> parameters() = 0;
-  // Weights that other commands load; written from the optimiser's float32 masters. Every rank calls it, the leading
-  // one `writes`.
+  // Weights that other commands load, from the optimiser's float32 masters: written at once, in the place of earlier
+  // ones. Every rank calls it, the leading one `writes`.
   virtual void save(const std::filesystem::path& directory, const Optimizer& optimizer, bool writes) const = 0;
+  // The same files for a checkpoint: what writer `writer` of `writers` has to write of them. Every rank calls it.
+  virtual void add_to(CheckpointPart& part,
+                      const Optimizer& optimizer,
+                      std::int64_t writer,
+                      std::int64_t writers) const = 0;
   // Puts weights saved by save() into the optimiser's masters and the model.
   virtual void load(const std::filesystem::path& directory, Optimizer& optimizer) = 0;
   virtual std::uint64_t saved_bytes() const = 0;
@@ -42,6 +48,7 @@ std::unique_ptr<TrainedWeights> make_adapter_weights(LoraAdapter& adapter, const
 // base directory's tokenizer, generation and licence files.
 std::unique_ptr<TrainedWeights> make_model_weights(BaichuanForCausalLM& model,
                                                    const std::filesystem::path& base_directory,
-                                                   std::map<std::string, at::ScalarType> stored_dtypes);
+                                                   std::map<std::string, at::ScalarType> stored_dtypes,
+                                                   std::int64_t max_shard_bytes = 2'000'000'000);
 
 }  // namespace baichuan

@@ -7,6 +7,7 @@
 #include "core/log.h"
 #include "distributed/process_group.h"
 #include "model/baichuan_for_causal_lm.h"
+#include "train/checkpoint_saver.h"
 #include "train/checkpoint_store.h"
 #include "train/data_order.h"
 #include "train/flop_utilisation.h"
@@ -31,9 +32,8 @@ std::int64_t step_of(const std::string& checkpoint) {
   return std::stoll(checkpoint.substr(checkpoint.rfind('-') + 1));
 }
 
-// The leading rank alone keeps the directory.
-std::optional<CheckpointStore> open_store(const TrainerOptions& options, const ProcessGroup& group) {
-  if (group.rank() != 0) return {};
+std::optional<CheckpointStore> open_store(const TrainerOptions& options, bool keeps) {
+  if (!keeps) return {};
   return std::make_optional<CheckpointStore>(options.logging.output_dir);
 }
 
@@ -77,8 +77,10 @@ class Trainer::Run {
   void log_step();
   EvaluationFigures evaluate(const std::function<int()>& interrupt_signal);
   bool evaluate_and_log(const std::function<int()>& interrupt_signal = {});
+  CheckpointSaverOptions saver_options();
   void save_checkpoint();
   std::uint64_t checkpoint_bytes() const;
+  CheckpointPart checkpoint_part();
   void require_disk_space() const;
   bool is_better(double eval_loss) const;
   void load_best_weights();
@@ -99,7 +101,9 @@ class Trainer::Run {
   std::unique_ptr<ProcessGroup> solo_;
   ProcessGroup& group_;
 
-  std::optional<CheckpointStore> store_;  // of the leading rank
+  SharedDisks disks_;
+  std::optional<CheckpointStore> store_;  // of a rank that keeps an output directory
+  CheckpointSaver saver_;
   std::optional<std::filesystem::path> resume_from_;
   StepPlan plan_;
   Optimizer optimizer_;
@@ -130,7 +134,9 @@ Trainer::Run::Run(const TrainerInputs& inputs, const TrainerOptions& options, co
       output_dir_(options.logging.output_dir),
       solo_(inputs.group == nullptr ? make_solo_group() : nullptr),
       group_(inputs.group == nullptr ? *solo_ : *inputs.group),
-      store_(open_store(options, group_)),
+      disks_(inputs.disks.value_or(SharedDisks(group_.size()))),
+      store_(open_store(options, disks_.keeps(group_.rank()))),
+      saver_(group_, disks_, store_ ? &*store_ : nullptr, saver_options()),
       resume_from_(find_resumed_checkpoint(options, group_)),
       plan_(plan_run(options, inputs.train_rows.size(), group_.size(), resume_from_)),
       optimizer_(make_optimizer(inputs, options)),
@@ -151,15 +157,15 @@ void Trainer::Run::start() {
   if (resume_from_) {
     resume();
   } else {
-    if (leads() && logging.overwrite_output_dir) {
+    if (store_ && logging.overwrite_output_dir) {
       store_->remove_all();
       remove_results(output_dir_);
-    } else if (leads()) {
+    } else if (store_) {
       require_no_checkpoints(output_dir_);
     }
     log_.start_fresh();
   }
-  if (leads()) require_disk_space();
+  if (store_) require_disk_space();
   clock_.emplace(plan_.max_steps, state_.elapsed_seconds);
   if (logging.report_to == "none" || !leads()) return;
   const auto directory = tensorboard_directory(output_dir_, logging.logging_dir.value_or(""), resume_from_.has_value());
@@ -189,14 +195,20 @@ int Trainer::Run::train() {
   log::info("{} training rows, {} evaluation rows; {} micro-batches an epoch, {} steps in all; {} trained parameters",
             in_.train_rows.size(), in_.eval_rows == nullptr ? 0 : in_.eval_rows->size(), plan_.micro_batches_per_epoch,
             plan_.max_steps, optimizer_.trained_elements());
-  while (state_.step < plan_.max_steps && stop_signal_ == 0) {
-    if (!do_step()) break;
-    after_step();
+  try {
+    while (state_.step < plan_.max_steps && stop_signal_ == 0) {
+      if (!do_step()) break;
+      after_step();
+    }
+  } catch (const TrainingError&) {  // on every rank
+    saver_.finish();
+    throw;
   }
   if (hooks_.progress != nullptr) hooks_.progress->finish();
   optimizer_.wait_for_values();
   if (state_.step < plan_.max_steps) {
     if (options_.logging.save_strategy != "no") save_checkpoint();
+    saver_.finish();
     group_.gather_texts("stopped", "the end of the run");  // nobody leaves while others still talk to it
     log::warning("stopped by signal {} after step {} of {}; go on with --resume_from_checkpoint latest", stop_signal_,
                  state_.step, plan_.max_steps);
@@ -252,6 +264,7 @@ bool Trainer::Run::due(const std::string& strategy, double every) const {
 
 void Trainer::Run::after_step() {
   const auto& logging = options_.logging;
+  saver_.poll();
   const Progress progress{state_.step, plan_.max_steps, last_.loss, clock_->tokens_per_second(),
                           clock_->remaining_seconds()};
   if (hooks_.progress != nullptr) hooks_.progress->update(progress);
@@ -327,8 +340,11 @@ bool Trainer::Run::is_better(double eval_loss) const {
   return options_.logging.greater_is_better.value_or(false) ? eval_loss > *best : eval_loss < *best;
 }
 
+// On this rank's disk.
 std::uint64_t Trainer::Run::checkpoint_bytes() const {
-  return in_.weights.saved_bytes() + optimizer_state_bytes(optimizer_, !in_.weights.saves_masters());
+  const auto state = static_cast<double>(optimizer_state_bytes(optimizer_, !in_.weights.saves_masters()));
+  const auto share = static_cast<double>(disks_.writers_beside(group_.rank())) / static_cast<double>(group_.size());
+  return in_.weights.saved_bytes() + static_cast<std::uint64_t>(state * share);
 }
 
 // A full disk stops the run now and not after days.
@@ -344,43 +360,46 @@ void Trainer::Run::require_disk_space() const {
       static_cast<double>(free) / 1e9);
 }
 
-// Every rank writes its part into the one directory; the leading rank makes it a checkpoint when all have.
+CheckpointSaverOptions Trainer::Run::saver_options() {
+  CheckpointSaverOptions saving;
+  saving.in_background = options_.logging.save_in_background;
+  saving.local_ranks = in_.local_ranks;
+  saving.on_complete = [this] { store_->rotate(save_limit(), best_step_); };
+  return saving;
+}
+
 void Trainer::Run::save_checkpoint() {
   if (saved_step_ == state_.step) return;
-  const bool with_masters = !in_.weights.saves_masters();
-  std::optional<PendingCheckpoint> pending;
-  if (leads()) pending.emplace(store_->begin(state_.step, checkpoint_bytes()));
-  const std::string opened = leads() ? pending->directory().string() : "";
-  const std::filesystem::path directory = group_.gather_texts(opened, "the new checkpoint").front();
-  in_.weights.save(directory, optimizer_, leads());
-  const std::string part = save_optimizer_state(optimizer_, with_masters, directory, group_.rank(), group_.size());
-  for (const auto& file : group_.gather_texts(part, "the end of saving"))
-    if (leads() && !file.empty() && !std::filesystem::exists(directory / file))
-      throw MachineError(
-          "expected {} in {}; another rank has written it where this machine does not see it; give an --output_dir on "
-          "a "
-          "file system that all machines share",
-          file, directory.string());
+  saver_.finish();  // only then may the best be another one
   saved_step_ = state_.step;
   const bool evaluated = last_eval_loss_.has_value() && eval_step_ == state_.step;
   if (evaluated && options_.logging.load_best_model_at_end && is_better(*last_eval_loss_)) {
     best_step_ = state_.step;
     log_.set_best(*last_eval_loss_, (output_dir_ / fmt::format("checkpoint-{}", state_.step)).string());
   }
-  if (leads()) {
-    state_.loss_scale = step_.loss_scale().state();
-    state_.schedule = schedule_.state();
-    state_.data_order = order_.state();
-    state_.elapsed_seconds = clock_->elapsed_seconds();
-    state_.micro_batches_per_step = plan_.accumulation;
-    state_.ranks = group_.size();
-    save_run_state(directory, state_, options_.resolved_options, options_.data_fingerprint);
-    log_.save_state(directory, here(), state_.total_flos);
-    const AtWork at_work(group_, "reading back the checkpoint");
-    pending->finish();
-    store_->rotate(save_limit(), best_step_);
-  }
-  group_.gather_texts("done", "the finished checkpoint");
+  saver_.save(state_.step, checkpoint_bytes(), checkpoint_part());
+}
+
+// What this rank writes: its share of the weights and of the optimiser's state; one that keeps a directory the run's
+// too.
+CheckpointPart Trainer::Run::checkpoint_part() {
+  CheckpointPart part;
+  in_.weights.add_to(part, optimizer_, disks_.place_of(group_.rank()), disks_.writers_beside(group_.rank()));
+  add_optimizer_state(part, optimizer_, !in_.weights.saves_masters(), group_.rank(), group_.size());
+  if (!store_) return part;
+  state_.loss_scale = step_.loss_scale().state();
+  state_.schedule = schedule_.state();
+  state_.data_order = order_.state();
+  state_.elapsed_seconds = clock_->elapsed_seconds();
+  state_.micro_batches_per_step = plan_.accumulation;
+  state_.ranks = group_.size();
+  part.add_files([this, state = state_](const auto& directory) {
+    save_run_state(directory, state, options_.resolved_options, options_.data_fingerprint);
+  });
+  part.add_files([log = log_, at = here(), flos = state_.total_flos](const auto& directory) {
+    log.save_state(directory, at, flos);
+  });
+  return part;
 }
 
 // The best may be in another run's folder, or gone; the last weights are kept then.
@@ -399,6 +418,7 @@ void Trainer::Run::load_best_weights() {
 
 void Trainer::Run::finish() {
   const auto& logging = options_.logging;
+  saver_.finish();
   TrainSummary summary;
   summary.at = here();
   summary.mean_loss = state_.step > 0 ? state_.loss_in_all / static_cast<double>(state_.step) : 0;
@@ -413,9 +433,9 @@ void Trainer::Run::finish() {
     evaluate_and_log();
     log_.save_eval_results();
   }
+  if (store_) store_->rotate(save_limit(), best_step_, /*finished=*/true);
   if (leads()) {
     log_.save_state(output_dir_, here(), state_.total_flos);
-    store_->rotate(save_limit(), best_step_, /*finished=*/true);
     if (options_.finetuning.plot_loss) log_.save_plots();
   }
   group_.gather_texts("done", "the end of the run");

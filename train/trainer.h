@@ -13,6 +13,7 @@
 #include "data/sft_dataset.h"
 #include "train/deepspeed_config.h"
 #include "train/progress_bar.h"
+#include "train/shared_disks.h"
 #include "train/step_plan.h"
 #include "train/train_step.h"
 #include "train/training_options.h"
@@ -67,6 +68,8 @@ struct TrainerInputs {
   // Of a run over several ranks; null: one rank that holds whole parameters.
   ProcessGroup* group = nullptr;
   ShardedParameters* sharded = nullptr;
+  std::int64_t local_ranks = 1;           // of the group, on this machine
+  std::optional<SharedDisks> disks = {};  // unless given, one for all ranks
 };
 
 class Trainer {

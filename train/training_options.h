@@ -117,6 +117,7 @@ struct LoggingOptions {
   std::optional<double> eval_steps;
   double save_steps = 500;
   std::int64_t save_total_limit = 0;
+  bool save_in_background = true;
   bool logging_first_step = false;
   bool load_best_model_at_end = false;
   std::optional<std::string> metric_for_best_model;
@@ -154,6 +155,9 @@ struct LoggingOptions {
     field(&O::save_total_limit, {.name = "save_total_limit",
                                  .help = "Checkpoints kept, the best one always among them; 0 keeps all.",
                                  .range = {.min = 0}});
+    field(&O::save_in_background,
+          {.name = "save_in_background",
+           .help = "Write checkpoints while training goes on, from a copy in the host's memory, if there is room."});
     field(&O::logging_first_step, {.name = "logging_first_step", .help = "Log the first step too."});
     field(&O::load_best_model_at_end,
           {.name = "load_best_model_at_end", .help = "Finish with the weights of the best evaluation."});

@@ -28,6 +28,7 @@
 #include "train/memory_plan.h"
 #include "train/memory_terms.h"
 #include "train/shard_model.h"
+#include "train/shared_disks.h"
 #include "train/start_or_resume.h"
 #include "train/trained_weights.h"
 #include "train/trainer.h"
@@ -208,18 +209,34 @@ std::string device_of_rank(const std::string& wanted, const RankEnvironment& env
   return environment.distributed() && any_gpu ? fmt::format("cuda:{}", environment.local_rank) : wanted;
 }
 
-// The leading rank looks at the output directory; all hear of the verified checkpoint to go on from, if there is one.
+// Where ranks of several machines have disks of their own, they go on from one checkpoint all the same.
+void require_same_checkpoint(const std::vector<std::string>& checkpoints, const SharedDisks& disks) {
+  for (std::size_t rank = 0; rank < checkpoints.size(); ++rank) {
+    if (!disks.keeps(static_cast<std::int64_t>(rank)) || checkpoints[rank] == checkpoints.front()) continue;
+    throw CheckpointError(
+        "expected {} on every machine's disk; found {} on that of rank {}; give --resume_from_checkpoint a checkpoint "
+        "that all of them hold",
+        checkpoints.front(), checkpoints[rank].empty() ? "none" : checkpoints[rank], rank);
+  }
+}
+
+// Who keeps an output directory looks at it; all hear of the verified checkpoint to go on from, if there is one.
 std::optional<std::string> decide_start(TrainCommandOptions& o,
                                         const fs::path& model_directory,
                                         const RankEnvironment& environment,
-                                        ProcessGroup& group) {
+                                        ProcessGroup& group,
+                                        const SharedDisks& disks) {
+  if (environment.restart_count > 0)
+    apply_restart(o.logging, environment.restart_count, o.launcher.max_restarts,
+                  newest_common_checkpoint(group, disks, o.logging.output_dir));
   std::string checkpoint;
-  if (environment.rank == 0) {
+  if (disks.keeps(environment.rank)) {
     const AtWork at_work(group, "looking at the output directory");
-    apply_restart(o.logging, environment.restart_count, o.launcher.max_restarts);
     checkpoint = prepare_output_directory(o, model_directory).value_or(fs::path()).string();
   }
-  checkpoint = group.gather_texts(checkpoint, "the verified output directory").front();
+  const auto checkpoints = group.gather_texts(checkpoint, "the verified output directory");
+  require_same_checkpoint(checkpoints, disks);
+  checkpoint = checkpoints.front();
   if (checkpoint.empty()) return {};
   return checkpoint;
 }
@@ -306,7 +323,13 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   const auto directory = resolve_model_directory(o.model.model_name_or_path, o.model.cache_dir, o.model.model_revision);
   const at::Device device = select_device(device_of_rank(o.model.device, environment));
   const auto group = connect_ranks(o, environment, device);
-  trainer.logging.resume_from_checkpoint = decide_start(o, directory, environment, *group);
+  const SharedDisks disks = SharedDisks::find(*group, o.logging.output_dir);
+  if (leads && disks.count() > 1)
+    log::info(
+        "machines with {} disks of their own: each keeps checkpoints of its ranks; the final model is on that of "
+        "rank 0",
+        disks.count());
+  trainer.logging.resume_from_checkpoint = decide_start(o, directory, environment, *group, disks);
   const Tokenizer tokenizer(directory);
   const SftSplits rows = prepare_rows(o, tokenizer, environment, *group);
   require_evaluation_rows(o, rows.eval.size());
@@ -334,6 +357,8 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   if (!adapter && compute_dtype(o.optimization) != at::kFloat) inputs.exact_weights = directory;
   inputs.group = group.get();
   inputs.sharded = sharded.get();
+  inputs.local_ranks = environment.local_world_size;
+  inputs.disks = disks;
   trainer.resumed_is_verified = true;
   Trainer run(inputs, trainer, hooks);
   const int signal = o.finetuning.do_train ? run.train() : run.evaluate_only();

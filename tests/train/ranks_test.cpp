@@ -9,6 +9,7 @@
 #include "core/error.h"
 #include "core/files.h"
 #include "distributed/process_group.h"
+#include "io/checkpoint_reader.h"
 #include "tests/distributed/rank_threads.h"
 #include "tests/train/tiny_run.h"
 #include "train/checkpoint_store.h"
@@ -181,6 +182,87 @@ TEST_F(Ranks, AllOfThemStopAtTheSameStepWhenOneIsAsked) {
   });
   EXPECT_EQ(signals, (std::vector<int>{15, 15, 15}));
   EXPECT_EQ(list_checkpoints(directory_.path() / "stopped").size(), 2u);
+}
+
+// Files of weights are divided among the ranks: together they are what one rank writes.
+TEST_F(Ranks, WriteTheWeightsOfACheckpointTogether) {
+  for (const at::ScalarType compute : {at::kFloat, at::kBFloat16}) {
+    const auto run_of = [&](const std::string& name, std::int64_t ranks) {
+      TinyRun run = run_into(name + c10::toString(compute), ranks, 6);
+      run.full = true;
+      run.compute = compute;
+      run.max_shard_bytes = 60'000;
+      run.trainer.optimization.max_steps = 2;
+      return run;
+    };
+    const TinyRun alone = run_of("alone", 1);
+    train_with(1, alone);
+    const TinyRun together = run_of("together", 3);
+    train_with(3, together);
+    const auto directory_of = [](const TinyRun& run) {
+      return std::filesystem::path(run.trainer.logging.output_dir) / "checkpoint-2";
+    };
+    EXPECT_TRUE(std::filesystem::exists(directory_of(together) / "model.safetensors.index.json"));
+    const auto expected = CheckpointReader::open(directory_of(alone));
+    const auto found = CheckpointReader::open(directory_of(together));
+    EXPECT_GE(found.files().size(), 3u);
+    EXPECT_EQ(found.files().size(), expected.files().size());
+    ASSERT_EQ(found.tensors().size(), expected.tensors().size());
+    for (const auto& spec : expected.tensors())
+      EXPECT_TRUE(torch::equal(found.read(spec.name), expected.read(spec.name))) << spec.name;
+    for (const auto& file : expected.files())
+      EXPECT_EQ(read_file(file), read_file(directory_of(together) / file.filename())) << file;
+  }
+}
+
+// Machines with disks of their own: as many ranks go on from what each disk holds; where the files are brought
+// together, any number does.
+TEST_F(Ranks, GoOnFromCheckpointsOnSeveralDisks) {
+  const auto run_of = [&](const std::string& name, std::int64_t ranks) {
+    TinyRun run = run_into(name, ranks, 4);
+    run.full = true;
+    run.compute = at::kBFloat16;
+    return run;
+  };
+  const auto train_on_two_disks = [&](TinyRun run, bool resumed) {
+    TinyResult first;
+    const std::filesystem::path output = run.trainer.logging.output_dir;
+    run_ranks(4, [&](ProcessGroup& group) {
+      TinyRun mine = run;
+      mine.group = &group;
+      const auto disk = output / (group.rank() < 2 ? "a" : "b");
+      mine.trainer.logging.output_dir = disk.string();
+      if (resumed) {
+        mine.trainer.logging.resume_from_checkpoint = list_checkpoints(disk).back().directory.string();
+        mine.trainer.resumed_is_verified = true;
+      }
+      TinyResult result = train(mine);
+      if (group.rank() == 0) first = std::move(result);
+    });
+    return first;
+  };
+  const auto whole = train_with(1, run_of("whole", 1));
+  TinyRun stopped = run_of("stopped", 4);
+  stopped.interrupt = [](std::int64_t asked) { return asked >= 3 ? 15 : 0; };
+  ASSERT_EQ(train_on_two_disks(stopped, false).signal, 15);
+  const auto resumed = train_on_two_disks(run_of("stopped", 4), true);
+  for (const auto& [name, tensor] : whole.weights) EXPECT_TRUE(torch::equal(tensor, resumed.weights.at(name))) << name;
+
+  const std::filesystem::path output = stopped.trainer.logging.output_dir;
+  TinyRun one = run_of("one", 1);
+  one.trainer.logging.resume_from_checkpoint = (output / "a/checkpoint-4").string();
+  try {
+    train_with(1, one);
+    FAIL() << "nothing was thrown";
+  } catch (const CheckpointError& error) {
+    EXPECT_NE(std::string(error.what()).find("copy their optimizer-*.safetensors into one directory"),
+              std::string::npos);
+  }
+  for (const auto& entry : std::filesystem::directory_iterator(output / "b/checkpoint-4"))
+    if (entry.path().filename().string().starts_with("optimizer-"))
+      std::filesystem::copy(entry.path(), output / "a/checkpoint-4");
+  const auto alone = train_with(1, one);
+  for (const auto& [name, tensor] : whole.weights) EXPECT_TRUE(torch::equal(tensor, alone.weights.at(name))) << name;
 }
 
 TEST_F(Ranks, AStepOfAnotherSizeCannotGoOn) {

@@ -68,7 +68,7 @@ TinyResult train(const TinyRun& run) {
   const auto stored = CheckpointReader::open(run.model_directory);
   for (const auto& spec : stored.tensors()) dtypes[spec.name] = spec.dtype;
   const auto weights = adapter ? make_adapter_weights(*adapter, run.model_directory.string())
-                               : make_model_weights(*model, run.model_directory, dtypes);
+                               : make_model_weights(*model, run.model_directory, dtypes, run.max_shard_bytes);
   Recorder recorder(result);
   TrainerHooks hooks;
   hooks.observer = &recorder;
@@ -78,6 +78,7 @@ TinyResult train(const TinyRun& run) {
       *model, adapter ? &*adapter : nullptr, *weights, rows.train, rows.eval.empty() ? nullptr : &rows.eval, {}};
   if (run.full && run.compute != at::kFloat) inputs.exact_weights = run.model_directory;
   inputs.group = run.group;
+  if (run.group != nullptr) inputs.disks = SharedDisks::find(*run.group, run.trainer.logging.output_dir);
   const auto solo = make_solo_group();
   std::unique_ptr<ShardedParameters> sharded;
   if (run.sharded || (run.group != nullptr && run.group->size() > 1)) {

@@ -43,6 +43,7 @@ struct TinyRun {
   ProcessGroup* group = nullptr;
   std::int64_t stage = 2;
   bool sharded = false;
+  std::int64_t max_shard_bytes = 2'000'000'000;  // of a file of weights
   // Called with the number of micro-batches seen so far; a value other than 0 stops the run like a signal.
   std::function<int(std::int64_t micro_batches)> interrupt = [](std::int64_t) { return 0; };
 };

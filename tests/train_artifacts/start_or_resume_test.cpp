@@ -23,7 +23,8 @@ class StartOrResume : public testing::Test {
 
   std::string restart(std::int64_t count, std::int64_t max = 0) {
     testing::internal::CaptureStderr();
-    apply_restart(logging_, count, max);
+    const auto newest = newest_valid_checkpoint(scratch_.path());
+    apply_restart(logging_, count, max, newest ? std::optional(newest->directory) : std::nullopt);
     return testing::internal::GetCapturedStderr();
   }
 
