@@ -11,6 +11,7 @@
 #include "core/files.h"
 #include "tests/cli/program.h"
 #include "tests/cli/tiny_checkpoint.h"
+#include "tests/pseudo_terminal.h"
 #include "tests/scratch_directory.h"
 
 namespace baichuan {
@@ -139,6 +140,7 @@ TEST_F(ChatProgram, NamesWhatIsWrong) {
 }
 
 TEST_F(ChatProgram, CtrlCStopsTheReplyAndCtrlDLeaves) {
+  BAICHUAN_NEEDS_PSEUDO_TERMINAL();
   TerminalProgram program(chat({"--max_new_tokens", "1000000", "--do_sample", "false", "--log_level", "error"}),
                           {{"LC_ALL", "C"}, {"TERM", "xterm"}});
   EXPECT_NE(program.read_until("User: ").find("\x1b[32m"), std::string::npos);
@@ -156,6 +158,7 @@ TEST_F(ChatProgram, CtrlCStopsTheReplyAndCtrlDLeaves) {
 }
 
 TEST_F(ChatProgram, CtrlCTwiceAtThePromptLeavesWith130) {
+  BAICHUAN_NEEDS_PSEUDO_TERMINAL();
   TerminalProgram program(chat({}), {{"LC_ALL", "zh_CN.UTF-8"}, {"TERM", "dumb"}});
   EXPECT_EQ(program.read_until("用户：").find('\x1b'), std::string::npos);
   program.type("half a line\x03");
@@ -166,6 +169,7 @@ TEST_F(ChatProgram, CtrlCTwiceAtThePromptLeavesWith130) {
 }
 
 TEST_F(ChatProgram, ASignalEndsAMessageWith130And143) {
+  BAICHUAN_NEEDS_PSEUDO_TERMINAL();
   for (const int signal : {SIGINT, SIGTERM}) {
     TerminalProgram program(
         chat({"--message", "hello", "--max_new_tokens", "1000000", "--do_sample", "false", "--log_level", "error"}));

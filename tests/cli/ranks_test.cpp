@@ -1,25 +1,18 @@
 // Training over several ranks as a user starts it: `train --num_processes N`.
 #include <chrono>
 #include <csignal>
-#include <fstream>
-#include <thread>
 
-#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "core/files.h"
 #include "core/json.h"
 #include "tests/cli/program.h"
+#include "tests/cli/running_program.h"
 #include "tests/cli/tiny_checkpoint.h"
 #include "tests/scratch_directory.h"
 #include "train/checkpoint_manifest.h"
 #include "train/checkpoint_store.h"
-
-extern char** environ;
 
 namespace baichuan {
 namespace {
@@ -87,51 +80,6 @@ TEST_F(RanksProgram, SaysOnceWhatIsWrongAndWithoutBacktraces) {
   EXPECT_THAT(result.err, HasSubstr("none.json"));
   EXPECT_EQ(result.err.find("none.json"), result.err.rfind("none.json")) << result.err;
   EXPECT_EQ(result.err.find("frame #"), std::string::npos) << result.err;
-}
-
-// A run of the program that goes on while the test looks at it.
-class RunningProgram {
- public:
-  RunningProgram(const std::vector<std::string>& words, const RunSetup& setup, const fs::path& err) {
-    for (const auto& [name, value] : setup.environment) ::setenv(name.c_str(), value.c_str(), 1);
-    std::vector<std::string> all{BAICHUAN_BINARY_DIR "/bin/baichuan"};
-    all.insert(all.end(), words.begin(), words.end());
-    std::vector<char*> arguments;
-    for (auto& word : all) arguments.push_back(word.data());
-    arguments.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, err.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0644);
-    EXPECT_EQ(::posix_spawn(&pid_, all[0].c_str(), &actions, nullptr, arguments.data(), environ), 0);
-    ::posix_spawn_file_actions_destroy(&actions);
-  }
-  ~RunningProgram() {
-    if (pid_ > 0) ::kill(pid_, SIGKILL), ::waitpid(pid_, nullptr, 0);
-  }
-
-  pid_t pid() const { return pid_; }
-  // In the order in which they were started: rank 0 first.
-  std::vector<pid_t> ranks() const {
-    std::ifstream file("/proc/" + std::to_string(pid_) + "/task/" + std::to_string(pid_) + "/children");
-    std::vector<pid_t> found;
-    for (pid_t child = 0; file >> child;) found.push_back(child);
-    return found;
-  }
-  int wait() {
-    int status = 0;
-    ::waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-
- private:
-  pid_t pid_ = -1;
-};
-
-bool wait_until(const std::function<bool()>& holds) {
-  const auto limit = Clock::now() + std::chrono::seconds(60);
-  while (!holds() && Clock::now() < limit) std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  return holds();
 }
 
 // Law: a rank that is killed ends the whole run within ten seconds, is named, leaves no process and no half-written

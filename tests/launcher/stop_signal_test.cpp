@@ -8,6 +8,7 @@
 
 #include "core/files.h"
 #include "tests/launcher/launched_ranks.h"
+#include "tests/pseudo_terminal.h"
 
 namespace baichuan {
 namespace {
@@ -36,6 +37,7 @@ TEST(StopSignal, ReachesEveryRankOnce) {
 }
 
 TEST(StopSignal, TypedOnTheTerminalReachesEveryRankOnce) {
+  BAICHUAN_NEEDS_PSEUDO_TERMINAL();
   LaunchedRanks run(kCounts);
   run.start(/*on_terminal=*/true);
   ASSERT_TRUE(run.wait_for_files("up", 3));
@@ -126,6 +128,7 @@ bool all_reach_state(const LaunchedRanks& run, const std::string& states) {
 }
 
 TEST(StopSignal, OfTheTerminalStopsAndContinuesTheRanksToo) {
+  BAICHUAN_NEEDS_PSEUDO_TERMINAL();
   LaunchedRanks run("touch $D/up.$RANK; while ! [ -e $D/go ]; do :; done");
   run.start(/*on_terminal=*/true);
   ASSERT_TRUE(run.wait_for_files("up", 3));
