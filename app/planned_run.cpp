@@ -114,9 +114,9 @@ void apply_memory_limit(const PlanOptions& options, Accelerator& device) {
   }
 }
 
-Sharding sharding_of(const TrainCommandOptions& o, std::int64_t ranks) {
-  if (!o.launcher.deepspeed) return ranks == 1 ? Sharding::kPlain : Sharding::kStage0;
-  return static_cast<Sharding>(load_deepspeed_config(*o.launcher.deepspeed, o.optimization, ranks).stage);
+std::optional<std::int64_t> deepspeed_stage(const TrainCommandOptions& o, std::int64_t ranks) {
+  if (!o.launcher.deepspeed) return {};
+  return load_deepspeed_config(*o.launcher.deepspeed, o.optimization, ranks).stage;
 }
 
 // An adapter that is trained on brings its own rank and targets.
@@ -172,7 +172,8 @@ PlannedRun gather_planned_run(const PlanCommandOptions& options, const OptionTab
   const std::int64_t ranks = ranks_of(table);
   run.device = choose_device(options.plan, o, table, ranks, run.notes);
   apply_memory_limit(options.plan, run.device);
-  run.shape = training_shape(o, model.config, model.stored_bytes, sharding_of(o, ranks), ranks);
+  run.shape =
+      training_shape(o, model.config, model.stored_bytes, sharding_of(o, deepspeed_stage(o, ranks), ranks), ranks);
   apply_adapter_config(o, run.shape);
   run.shape.on_gpu = run.device.is_gpu();
   run.data = estimate_data(o.data, model, static_cast<std::uint64_t>(o.run.seed), run.notes);

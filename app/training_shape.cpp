@@ -13,6 +13,12 @@ std::int64_t dtype_bytes(const std::string& dtype, std::int64_t otherwise) {
 
 }  // namespace
 
+Sharding sharding_of(const TrainCommandOptions& o, std::optional<std::int64_t> deepspeed_stage, std::int64_t ranks) {
+  if (ranks == 1 && !o.launcher.deterministic_reduce) return Sharding::kPlain;
+  const std::int64_t usual = o.finetuning.finetuning_type == "full" ? 2 : 0;
+  return static_cast<Sharding>(o.launcher.zero_stage.value_or(deepspeed_stage.value_or(usual)));
+}
+
 RunShape training_shape(const TrainCommandOptions& o,
                         const BaichuanConfig& model,
                         std::int64_t stored_bytes,
@@ -29,6 +35,7 @@ RunShape training_shape(const TrainCommandOptions& o,
   shape.stored_bytes = dtype_bytes(o.model.dtype, stored_bytes);
   shape.official_alibi = o.model.alibi_mode == "official";
   shape.sharding = sharding;
+  shape.deterministic_reduce = o.launcher.deterministic_reduce;
   shape.ranks = ranks;
   shape.batch = o.optimization.per_device_train_batch_size;
   const bool evaluates = o.finetuning.do_eval || o.logging.evaluation_strategy != "no";

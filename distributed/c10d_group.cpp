@@ -98,17 +98,17 @@ class C10dGroup : public ProcessGroup {
   }
 
   std::unique_ptr<PendingCollective> reduce_scatter_add(const at::Tensor& parts,
+                                                        const at::Tensor& arriving,
                                                         const at::Tensor& sum,
                                                         std::int64_t contributors) override {
     constexpr const char* kName = "the sum of gradients";
     enter_phase("in the sum of gradients");
     return translate_errors(rank(), kName, [&]() -> std::unique_ptr<PendingCollective> {
-      const at::Tensor received = at::empty_like(parts);
-      at::Tensor to = as_bytes(received);
+      at::Tensor to = as_bytes(arriving);
       at::Tensor from = as_bytes(parts);
       std::vector<std::int64_t> equal_splits;
       WorkUnderWay exchange(rank(), kName, backend_->alltoall_base(to, from, equal_splits, equal_splits));
-      return std::make_unique<OrderedSum>(std::move(exchange), parts, received, sum, contributors);
+      return std::make_unique<OrderedSum>(std::move(exchange), parts, arriving, sum, contributors);
     });
   }
 

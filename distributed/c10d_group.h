@@ -38,7 +38,7 @@ std::unique_ptr<ProcessGroup> make_c10d_group(c10::intrusive_ptr<c10d::Backend> 
 c10::intrusive_ptr<c10d::Backend> make_gloo_backend(const c10::intrusive_ptr<c10d::Store>& store,
                                                     std::int64_t rank,
                                                     std::int64_t size,
-                                                    bool loopback,
+                                                    const std::string& store_host,
                                                     std::chrono::milliseconds timeout);
 
 }  // namespace baichuan

@@ -16,10 +16,6 @@ namespace {
 // Of all ranks, from the first to the last: models load after this, not before.
 constexpr std::chrono::minutes kMeetingTime(5);
 
-bool is_loopback(const std::string& host) {
-  return host == "127.0.0.1" || host == "localhost" || host == "::1";
-}
-
 c10::intrusive_ptr<c10d::Store> open_store(const RankEnvironment& environment) {
   c10d::TCPStoreOptions options;
   options.port = static_cast<std::uint16_t>(environment.store_port);
@@ -50,11 +46,10 @@ void say_still_waiting(const std::string& what, const std::string& ranks) {
 std::unique_ptr<ProcessGroup> connect(const RankEnvironment& environment, const ConnectOptions& options) {
   if (!environment.distributed()) return make_solo_group();
   const auto store = open_store(environment);
-  const bool loopback = is_loopback(environment.store_host);
-  const auto backend =
-      options.device.is_cuda()
-          ? make_nccl_backend(store, environment.rank, environment.world_size, options.device, 2 * options.timeout)
-          : make_gloo_backend(store, environment.rank, environment.world_size, loopback, 2 * options.timeout);
+  const auto backend = options.device.is_cuda() ? make_nccl_backend(store, environment.rank, environment.world_size,
+                                                                    options.device, 2 * options.timeout)
+                                                : make_gloo_backend(store, environment.rank, environment.world_size,
+                                                                    environment.store_host, 2 * options.timeout);
   // The monitor speaks first: it knows which rank hangs, a collective does not.
   C10dGroupOptions group_options;
   group_options.timeout = options.timeout;

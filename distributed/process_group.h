@@ -35,8 +35,9 @@ class ProcessGroup {
 
   // parts [size * n], any floating type: slice s is meant for rank s. sum [n] float32. After wait():
   // sum = (… ((sum + slice of rank 0) + slice of rank 1) …), over the first `contributors` ranks; the others' parts are
-  // not looked at.
+  // not looked at. arriving: as parts, where everybody's slices for this rank come in; one rank needs none.
   virtual std::unique_ptr<PendingCollective> reduce_scatter_add(const at::Tensor& parts,
+                                                                const at::Tensor& arriving,
                                                                 const at::Tensor& sum,
                                                                 std::int64_t contributors) = 0;
   // flat [size * n], of which this rank has filled slice `rank`; after wait() it holds everybody's.

@@ -30,6 +30,26 @@ RankProgress decode(const std::string& text) {
   return progress;
 }
 
+// While it lives, the store is being asked.
+class Asking {
+ public:
+  using Since = std::optional<std::chrono::steady_clock::time_point>;
+  Asking(std::mutex& mutex, Since& since) : mutex_(mutex), since_(since) {
+    const std::lock_guard lock(mutex_);
+    since_ = std::chrono::steady_clock::now();
+  }
+  ~Asking() {
+    const std::lock_guard lock(mutex_);
+    since_.reset();
+  }
+  Asking(const Asking&) = delete;
+  Asking& operator=(const Asking&) = delete;
+
+ private:
+  std::mutex& mutex_;
+  Since& since_;
+};
+
 }  // namespace
 
 std::string describe_stall(const std::vector<RankProgress>& ranks, std::chrono::seconds still) {
@@ -54,6 +74,7 @@ RankMonitor::RankMonitor(c10::intrusive_ptr<c10d::Store> store, std::int64_t ran
     : store_(std::move(store)), rank_(rank), ranks_(ranks), options_(std::move(options)) {
   own_.phase = "starting";
   store_->setTimeout(options_.timeout);
+  store_thread_ = std::jthread([this](const std::stop_token& stop) { watch_store(stop); });
   thread_ = std::jthread([this](const std::stop_token& stop) { watch(stop); });
 }
 
@@ -101,6 +122,28 @@ void RankMonitor::store_is_gone(const std::stop_token& stop) {
         "network between the hosts is; see its own words");
 }
 
+// A network that is cut gives no error: a call of the store then waits for its answer for good.
+void RankMonitor::watch_store(const std::stop_token& stop) {
+  using Clock = std::chrono::steady_clock;
+  auto looked_at = Clock::now();
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    const auto now = Clock::now();
+    if (now - looked_at > options_.timeout / 2 && asking_since_) asking_since_ = now;
+    looked_at = now;
+    if (asking_since_ && now - *asking_since_ > options_.timeout) {
+      lock.unlock();
+      if (options_.on_stall)
+        options_.on_stall(fmt::format(
+            "expected an answer of rank 0's host, which keeps the ranks together, within {} s; found none; see its own "
+            "words and whether the network between the hosts holds, or raise --ddp_timeout",
+            std::chrono::duration_cast<std::chrono::seconds>(options_.timeout).count()));
+      return;
+    }
+    wake_.wait_for(lock, stop, options_.interval, [] { return false; });
+  }
+}
+
 void RankMonitor::watch(const std::stop_token& stop) {
   using Clock = std::chrono::steady_clock;
   std::vector<RankProgress> before;
@@ -112,6 +155,7 @@ void RankMonitor::watch(const std::stop_token& stop) {
     if (Clock::now() - looked_at > options_.timeout / 2) moved_at = Clock::now();
     looked_at = Clock::now();
     try {
+      const Asking asking(mutex_, asking_since_);
       publish();
       auto now = read_all();
       const auto same = [](const auto& a, const auto& b) { return a.moves == b.moves && a.signs == b.signs; };

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
@@ -52,6 +53,7 @@ class RankMonitor {
 
  private:
   void watch(const std::stop_token& stop);
+  void watch_store(const std::stop_token& stop);
   void publish();
   void store_is_gone(const std::stop_token& stop);
   std::vector<RankProgress> read_all();
@@ -63,7 +65,11 @@ class RankMonitor {
   std::mutex mutex_;
   std::condition_variable_any wake_;
   RankProgress own_;
-  std::jthread thread_;  // last: it uses the others
+  // When the monitor began to ask the store, while it does: the store's own calls wait without a limit for an answer.
+  std::optional<std::chrono::steady_clock::time_point> asking_since_;
+  // Last, for they use the others; the second still watches while the first ends.
+  std::jthread store_thread_;
+  std::jthread thread_;
 };
 
 }  // namespace baichuan

@@ -15,6 +15,9 @@ namespace baichuan {
 // of this size, and give the same bits whoever owns a block.
 inline constexpr std::int64_t kShardBlock = 4096;
 
+// Units on their way to other ranks at once: one is filled by the backward pass while the other travels.
+inline constexpr std::int64_t kWireBuffers = 2;
+
 struct UnitLayout {
   std::vector<std::int64_t> begin;  // of each parameter, in elements of the unit
   std::vector<std::int64_t> count;

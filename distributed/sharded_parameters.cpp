@@ -8,13 +8,6 @@
 
 namespace baichuan {
 
-namespace {
-
-// Two: one is filled by the backward pass while the other travels.
-constexpr std::size_t kWireBuffers = 2;
-
-}  // namespace
-
 struct ShardedParameters::Unit {
   ParameterUnit parameters;
   UnitLayout layout;
@@ -30,8 +23,10 @@ struct ShardedParameters::Unit {
   std::unique_ptr<PendingCollective> gathering;
 };
 
+// [largest padded unit], compute type; kept, as large blocks that come and go are slow and tear the heap.
 struct ShardedParameters::WireBuffer {
-  at::Tensor memory;  // [largest padded unit] compute type
+  at::Tensor memory;
+  at::Tensor arriving;  // of several ranks
   std::unique_ptr<PendingCollective> travelling;
 };
 
@@ -53,6 +48,7 @@ ShardedParameters::ShardedParameters(std::vector<ParameterUnit> units,
     : group_(group), options_(options) {
   const torch::NoGradGuard no_grad;
   for (auto& unit : units) add_unit(std::move(unit));
+  for (std::int64_t i = 0; i < kWireBuffers; ++i) add_wire_buffer();
 }
 
 void ShardedParameters::add_unit(ParameterUnit given) {
@@ -153,22 +149,28 @@ void ShardedParameters::on_gradient(std::size_t index, std::size_t parameter) {
   if (--unit.missing == 0) launch_ready();
 }
 
+ShardedParameters::WireBuffer& ShardedParameters::add_wire_buffer() {
+  std::int64_t largest = 0;
+  for (const auto& unit : units_) largest = std::max(largest, unit->layout.padded);
+  WireBuffer& wire = wires_.emplace_back();
+  wire.memory = at::empty({largest}, units_.front()->values.options());
+  if (group_.size() > 1) wire.arriving = at::empty_like(wire.memory);
+  return wire;
+}
+
 ShardedParameters::WireBuffer& ShardedParameters::wire_buffer_for(Unit& unit) {
   if (unit.wire != nullptr) return *unit.wire;
   const auto held = [this](const WireBuffer& wire) {
     return std::any_of(units_.begin(), units_.end(), [&](const auto& other) { return other->wire == &wire; });
   };
-  while (wires_.size() < kWireBuffers) wires_.emplace_back();
   WireBuffer* wire = nullptr;
   for (std::size_t i = 0; i < wires_.size() && wire == nullptr; ++i)
     if (WireBuffer& next = wires_[(next_wire_ + i) % wires_.size()]; !held(next)) wire = &next;
-  // More than two are made only where the backward pass jumps between units.
-  if (wire == nullptr) wire = &wires_.emplace_back();
+  // More are made only where the backward pass jumps between units.
+  if (wire == nullptr) wire = &add_wire_buffer();
   ++next_wire_;
   if (wire->travelling) wire->travelling->wait();
   wire->travelling.reset();
-  if (!wire->memory.defined() || wire->memory.numel() < unit.layout.padded)
-    wire->memory = at::empty({unit.layout.padded}, unit.values.options());
   unit.wire = wire;
   return *wire;
 }
@@ -190,7 +192,8 @@ void ShardedParameters::launch(Unit& unit) {
     parts.narrow(0, unit.layout.elements, unit.layout.padded - unit.layout.elements).zero_();
   }
   const std::int64_t contributors = unit.local.defined() ? group_.size() : micro_batch_.contributors;
-  wire.travelling = group_.reduce_scatter_add(parts, unit.shard_gradients, contributors);
+  const at::Tensor arriving = group_.size() > 1 ? wire.arriving.narrow(0, 0, unit.layout.padded) : at::Tensor();
+  wire.travelling = group_.reduce_scatter_add(parts, arriving, unit.shard_gradients, contributors);
   unit.wire = nullptr;
 }
 

@@ -97,8 +97,6 @@ class ShardedParameters {
   std::size_t unit_count() const { return units_.size(); }
   std::int64_t elements() const;  // of all parameters
   const ParameterUnit& unit(std::size_t i) const;
-  ProcessGroup& group() const { return group_; }
-  std::int64_t stage() const { return options_.stage; }
 
  private:
   struct Unit;
@@ -110,6 +108,7 @@ class ShardedParameters {
   void on_gradient(std::size_t unit, std::size_t parameter);
   void launch_ready();
   void launch(Unit& unit);
+  WireBuffer& add_wire_buffer();
   WireBuffer& wire_buffer_for(Unit& unit);
   bool reduces_now() const { return options_.every_micro_batch || options_.stage == 2 || micro_batch_.last; }
 

@@ -21,6 +21,7 @@ class SoloGroup : public ProcessGroup {
   SoloGroup() : ProcessGroup(0, 1) {}
 
   std::unique_ptr<PendingCollective> reduce_scatter_add(const at::Tensor& parts,
+                                                        const at::Tensor& /*arriving*/,
                                                         const at::Tensor& sum,
                                                         std::int64_t contributors) override {
     if (contributors > 0) sum.add_(parts);

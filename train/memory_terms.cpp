@@ -36,7 +36,7 @@ bool sliced(const RunShape& run) {
 }
 
 std::int64_t padded_unit(const RunShape& run, std::int64_t elements) {
-  return run.sharding == Sharding::kPlain ? elements : rounded_up(elements, run.ranks * kSliceElements);
+  return run.sharding == Sharding::kPlain ? elements : rounded_up(elements, run.ranks * kShardBlock);
 }
 
 // Trained elements of the three kinds of unit.
@@ -47,6 +47,12 @@ struct Units {
 Units trained_units(const RunShape& run) {
   if (!run.full) return {0, adapter_elements_of_layer(run), 0};
   return {embedding_elements(run.model), layer_elements(run.model), head_elements(run.model)};
+}
+
+// Stages 0 and 1, unless gradients are to be added in one order.
+bool reduces_once_a_step(const RunShape& run) {
+  const bool may = run.sharding == Sharding::kStage0 || run.sharding == Sharding::kStage1;
+  return may && !run.deterministic_reduce;
 }
 
 // Elements of trained state that one rank holds under masters and moments.
@@ -65,10 +71,11 @@ bool flash(const RunShape& run) {
 }
 
 // Bytes while one weight's gradient of `elements` is there. On CPU a 16-bit gradient is widened before it is added to
-// the float32 one (ATen's add of two types copies); the sharded path copies it into the wire buffer as it is.
+// the float32 one (ATen's add of two types copies); what is reduced at once is copied into the wire buffer as it is.
 std::int64_t weight_gradient_bytes(const RunShape& run, std::int64_t elements) {
   if (!run.full) return 0;
-  const bool widened = !run.on_gpu && run.compute_bytes != kFloatBytes && run.sharding != Sharding::kStage2;
+  const bool widened =
+      !run.on_gpu && run.compute_bytes != kFloatBytes && (run.sharding == Sharding::kPlain || reduces_once_a_step(run));
   return elements * (run.compute_bytes + (widened ? kFloatBytes : 0));
 }
 
@@ -144,8 +151,9 @@ std::int64_t weight_bytes(const RunShape& run) {
 
 std::int64_t gradient_bytes(const RunShape& run) {
   const std::int64_t all = kFloatBytes * padded_trained_elements(run);
-  if (run.sharding == Sharding::kStage1) return all + all / run.ranks;
-  return run.sharding == Sharding::kStage2 ? all / run.ranks : all;
+  if (run.sharding == Sharding::kPlain) return all;
+  const std::int64_t reduced = sliced(run) ? all / run.ranks : all;
+  return reduces_once_a_step(run) ? all + reduced : reduced;
 }
 
 std::int64_t master_bytes(const RunShape& run) {
@@ -162,8 +170,8 @@ std::int64_t wire_element_bytes(const RunShape& run) {
 
 std::int64_t wire_buffer_bytes(const RunShape& run) {
   if (run.sharding == Sharding::kPlain) return 0;
-  if (run.sharding != Sharding::kStage2 && wire_element_bytes(run) == kFloatBytes) return 0;
-  return kWireBuffers * wire_element_bytes(run) * largest_unit_elements(run);
+  const std::int64_t ways = run.ranks > 1 ? 2 : 1;
+  return ways * kWireBuffers * wire_element_bytes(run) * largest_unit_elements(run);
 }
 
 std::int64_t layer_bytes_per_token(const RunShape& run) {
@@ -257,7 +265,7 @@ std::int64_t embedding_backward_working_bytes(const RunShape& run) {
 }
 
 std::int64_t optimizer_working_bytes(const RunShape& run) {
-  if (run.sharding != Sharding::kPlain) return 0;
+  if (run.sharding != Sharding::kPlain) return kDoubleBytes * largest_unit_elements(run) / run.ranks;
   const std::int64_t d = run.model.hidden_size;
   const std::int64_t i = run.model.intermediate_size;
   const std::int64_t largest =

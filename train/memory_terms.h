@@ -8,14 +8,14 @@
 
 #include <cstdint>
 
+#include "distributed/shard_layout.h"
 #include "train/run_shape.h"
 
 namespace baichuan {
 
 // ---- Elements ------------------------------------------------------------------------------------------------------
 // A unit is what is reduced and gathered at once: the embedding, a layer, the final norm with the output matrix. Each
-// rank owns one slice of every unit, so that a unit is padded to a multiple of kSliceElements a rank.
-inline constexpr std::int64_t kSliceElements = 4096;
+// rank owns one slice of every unit, so that a unit is padded to a multiple of kShardBlock a rank.
 
 std::int64_t layer_elements(const BaichuanConfig& model);      // 4 D^2 + 3 D I + 2 D
 std::int64_t embedding_elements(const BaichuanConfig& model);  // V D
@@ -30,16 +30,15 @@ std::int64_t largest_unit_elements(const RunShape& run);
 // ---- State: weights, gradients, masters, moments -------------------------------------------------------------------
 // Full: e P, the same on every rank. LoRA: the frozen model in its own type, and adapters in float32.
 std::int64_t weight_bytes(const RunShape& run);
-// float32. Plain and stage 0: 4 P. Stage 1: 4 P to accumulate in, and the reduced slice 4 P / N. Stage 2: 4 P / N.
+// float32. Plain: 4 P. What is reduced: 4 P in stage 0, 4 P / N in stages 1 and 2. Stages 0 and 1 reduce once a step
+// unless told otherwise, and have 4 P more to accumulate in.
 std::int64_t gradient_bytes(const RunShape& run);
 // float32. None where trained weights are float32 themselves (masters are the same tensors): fp32 runs, adapters.
 // Plain and stage 0: 4 P. Stages 1 and 2: 4 P / N.
 std::int64_t master_bytes(const RunShape& run);
 // Two in float32. Plain and stage 0: 8 P. Stages 1 and 2: 8 P / N.
 std::int64_t moment_bytes(const RunShape& run);
-// Ring of kWireBuffers largest units on the way to other ranks. Stage 2 fills it in every backward pass. Stages 0 and 1
-// reduce their float32 accumulators: through the ring where the wire is 16 bits wide, in place where it is float32.
-inline constexpr std::int64_t kWireBuffers = 2;
+// kWireBuffers units on the way to other ranks, each of the size of the largest; and as much for what comes in.
 std::int64_t wire_buffer_bytes(const RunShape& run);
 std::int64_t wire_element_bytes(const RunShape& run);  // e, but 4 for adapters
 
@@ -92,7 +91,8 @@ std::int64_t layer_backward_working_bytes(const RunShape& run);
 std::int64_t evaluation_working_bytes(const RunShape& run);
 // The embedding's gradient, made after all layers are done.
 std::int64_t embedding_backward_working_bytes(const RunShape& run);
-// The optimiser's step on the plain path: the norm of the largest gradient is taken of a float64 copy.
+// The optimiser's step: the norm of the largest gradient, or of a rank's slice of the largest unit, is taken of a
+// float64 copy.
 std::int64_t optimizer_working_bytes(const RunShape& run);
 
 // ---- Communication and disk ----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ namespace baichuan {
 
 // Who holds the optimiser's state.
 enum class Sharding {
-  kPlain = -1,  // one process without a DeepSpeed file: train/optimizer.h
+  kPlain = -1,  // one process, whole parameters: train/optimizer.h
   kStage0 = 0,  // every rank holds everything; gradients are all-reduced
   kStage1 = 1,  // masters and moments are sliced over the ranks
   kStage2 = 2,  // gradients too
@@ -32,6 +32,7 @@ struct RunShape {
   bool official_alibi = false;  // attention by plain operations: the flash kernels do not serve that mode
 
   Sharding sharding = Sharding::kStage2;
+  bool deterministic_reduce = false;  // reduces after every micro-batch in every stage
   std::int64_t ranks = 1;
   std::int64_t batch = 1;         // rows of a micro-batch
   std::int64_t eval_batch = 0;    // rows of an evaluation batch; 0: no evaluation

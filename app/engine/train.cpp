@@ -259,23 +259,20 @@ SftSplits prepare_rows(const TrainCommandOptions& o,
   return prepare_sft(ready, tokenizer, seed);
 }
 
-// What the ranks divide: --zero_stage, or what the DeepSpeed file says. An adapter is small: dividing its state would
-// save nothing.
-std::int64_t zero_stage(const TrainCommandOptions& o, const TrainerOptions& trainer) {
-  if (o.launcher.zero_stage) return *o.launcher.zero_stage;
-  if (trainer.deepspeed) return trainer.deepspeed->stage;
-  return o.finetuning.finetuning_type == "full" ? 2 : 0;
+Sharding sharding_of_run(const TrainCommandOptions& o, const TrainerOptions& trainer, std::int64_t ranks) {
+  return sharding_of(o, trainer.deepspeed ? std::optional(trainer.deepspeed->stage) : std::nullopt, ranks);
 }
 
-// Parameters are divided where there are several ranks, and where the numbers are to be those of several.
+// Null where one rank holds whole parameters.
 std::unique_ptr<ShardedParameters> divide_parameters(const TrainCommandOptions& o,
                                                      const TrainerOptions& trainer,
                                                      BaichuanForCausalLM& model,
                                                      TrainedWeights& weights,
                                                      ProcessGroup& group) {
-  if (!o.finetuning.do_train || (group.size() == 1 && !o.launcher.deterministic_reduce)) return nullptr;
+  const Sharding divided = sharding_of_run(o, trainer, group.size());
+  if (!o.finetuning.do_train || divided == Sharding::kPlain) return nullptr;
   ShardingOptions sharding;
-  sharding.stage = zero_stage(o, trainer);
+  sharding.stage = static_cast<std::int64_t>(divided);
   sharding.every_micro_batch = o.launcher.deterministic_reduce || sharding.stage == 2;
   log::info("{} ranks, ZeRO stage {}: {}", group.size(), sharding.stage,
             sharding.every_micro_batch ? "gradients are reduced after every micro-batch"
@@ -289,8 +286,7 @@ std::int64_t choose_recomputed_layers(const TrainCommandOptions& o,
                                       const RankEnvironment& environment,
                                       const BaichuanForCausalLM& model,
                                       std::int64_t longest) {
-  const bool divided = environment.distributed() || o.launcher.deterministic_reduce;
-  const auto sharding = divided ? static_cast<Sharding>(zero_stage(o, trainer)) : Sharding::kPlain;
+  const Sharding sharding = sharding_of_run(o, trainer, environment.world_size);
   const auto stored = static_cast<std::int64_t>(model.lm_head->weight.element_size());
   RunShape shape = training_shape(o, model.config(), stored, sharding, environment.world_size);
   shape.longest = longest;

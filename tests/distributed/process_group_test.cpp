@@ -29,7 +29,8 @@ TEST_P(ProcessGroupOf, AddsInTheOrderOfTheRanks) {
       for (std::int64_t r = 0; r < ranks; ++r)
         expected.add_(parts_of(r, n, type).narrow(0, group.rank() * kSlice, kSlice).to(at::kFloat));
       const at::Tensor sum = at::full({kSlice}, 0.25f);
-      group.reduce_scatter_add(parts_of(group.rank(), n, type), sum, ranks)->wait();
+      const at::Tensor parts = parts_of(group.rank(), n, type);
+      group.reduce_scatter_add(parts, at::empty_like(parts), sum, ranks)->wait();
       EXPECT_TRUE(torch::equal(sum, expected)) << "rank " << group.rank();
     });
   }
@@ -42,7 +43,7 @@ TEST_P(ProcessGroupOf, LeavesOutRanksThatContributeNothing) {
     // What the last rank sends would show: it is no number.
     const bool last = group.rank() == ranks - 1;
     const at::Tensor parts = at::full({ranks * 8}, last ? std::nanf("") : 1.0f);
-    group.reduce_scatter_add(parts, sum, ranks - 1)->wait();
+    group.reduce_scatter_add(parts, at::empty_like(parts), sum, ranks - 1)->wait();
     EXPECT_TRUE(torch::equal(sum, at::full({8}, static_cast<float>(ranks - 1))));
   });
 }

@@ -29,7 +29,7 @@ void run_rank(const c10::intrusive_ptr<c10d::Store>& store,
       body(*make_solo_group());
       return;
     }
-    const auto backend = make_gloo_backend(store, rank, ranks, /*loopback=*/true, kTimeout);
+    const auto backend = make_gloo_backend(store, rank, ranks, "127.0.0.1", kTimeout);
     const auto group = make_c10d_group(backend, store, {.timeout = kTimeout});
     body(*group);
     group->gather_texts("done", "the end of the test");  // nobody leaves while others still talk to it

@@ -33,7 +33,7 @@ TEST(WhatFits, EveryAlternativeFits) {
 }
 
 TEST(WhatFits, RecomputationComesFirst) {
-  EXPECT_EQ(changes(readme_run(), *find_gpu("a100-80gb")).front(), "--recompute_layers 6");
+  EXPECT_EQ(changes(readme_run(), *find_gpu("a100-80gb")).front(), "--recompute_layers 8");
 }
 
 TEST(WhatFits, ASmallerBatchKeepsTheRowsOfAStep) {
@@ -72,7 +72,7 @@ TEST(WhatFits, ChangesAreCombinedWhereNoneIsEnough) {
 }
 
 TEST(WhatFits, WhatIsNotBuiltSaysSo) {
-  const auto alternatives = what_fits(readme_run(), *find_gpu("a100-40gb"));
+  const auto alternatives = what_fits(readme_run(), with_memory(46'000'000'000));
   const auto unbuilt = [&](const std::string& change) {
     return std::any_of(alternatives.begin(), alternatives.end(),
                        [&](const Alternative& a) { return a.change == change && !a.built; });
@@ -87,8 +87,8 @@ TEST(WhatFits, NothingHelpsATinyDevice) {
 
 TEST(WhatFits, UnbuiltStagesTakeTheDesignsMemory) {
   RunShape run = readme_run();
-  EXPECT_NEAR(static_cast<double>(stage3_state_bytes(run)) / 1e9, 29.85 + 1.3 + 1.3, 0.1) << "two gathered, the ring";
-  EXPECT_NEAR(static_cast<double>(offload_state_bytes(run)) / 1e9, 33.2 + 1.3, 0.1);
+  EXPECT_NEAR(static_cast<double>(stage3_state_bytes(run)) / 1e9, 29.85 + 1.3 + 2.6, 0.1) << "two gathered, the ring";
+  EXPECT_NEAR(static_cast<double>(offload_state_bytes(run)) / 1e9, 33.2 + 2.6, 0.1);
 }
 
 }  // namespace

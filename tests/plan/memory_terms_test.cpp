@@ -33,9 +33,9 @@ TEST(MemoryTerms, UnitsAddUpToTheModel) {
 TEST(MemoryTerms, EveryUnitIsPaddedToWholeSlices) {
   const RunShape run = readme_run();
   const std::int64_t padded = padded_trained_elements(run);
-  EXPECT_EQ(padded % (run.ranks * kSliceElements), 0);
+  EXPECT_EQ(padded % (run.ranks * kShardBlock), 0);
   EXPECT_GE(padded, trained_elements(run));
-  EXPECT_LT(padded, trained_elements(run) + 42 * run.ranks * kSliceElements);
+  EXPECT_LT(padded, trained_elements(run) + 42 * run.ranks * kShardBlock);
   EXPECT_EQ(padded_trained_elements(with(run, Sharding::kPlain)), trained_elements(run));
 }
 
@@ -54,10 +54,15 @@ TEST(MemoryTerms, LowerStagesKeepMoreOnEveryRank) {
   const double parameters = 13.264901120;
   const RunShape stage0 = with(run, Sharding::kStage0);
   const RunShape stage1 = with(run, Sharding::kStage1);
-  EXPECT_NEAR(gigabytes(gradient_bytes(stage0)), 4 * parameters, 0.01);
+  EXPECT_NEAR(gigabytes(gradient_bytes(stage0)), (4 + 4) * parameters, 0.01);
   EXPECT_NEAR(gigabytes(master_bytes(stage0)), 4 * parameters, 0.01);
   EXPECT_NEAR(gigabytes(moment_bytes(stage0)), 8 * parameters, 0.01);
   EXPECT_NEAR(gigabytes(gradient_bytes(stage1)), (4 + 4.0 / 8) * parameters, 0.01);
+  RunShape in_order = stage0;
+  in_order.deterministic_reduce = true;
+  EXPECT_NEAR(gigabytes(gradient_bytes(in_order)), 4 * parameters, 0.01) << "every micro-batch is reduced at once";
+  in_order.sharding = Sharding::kStage1;
+  EXPECT_EQ(gradient_bytes(in_order), gradient_bytes(run));
   EXPECT_EQ(master_bytes(stage1), master_bytes(run));
   EXPECT_EQ(moment_bytes(stage1), moment_bytes(run));
 }
@@ -77,13 +82,17 @@ TEST(MemoryTerms, AnAdapterIsSixteenBytesAParameterBesideAFrozenModel) {
   EXPECT_EQ(weight_bytes(run) + gradient_bytes(run) + moment_bytes(run), 2 * 13'264'901'120 + 16 * adapter);
 }
 
-TEST(MemoryTerms, TheRingHoldsTwoOfTheLargestUnits) {
+TEST(MemoryTerms, TwoUnitsTravelAtOnceInBothDirections) {
   RunShape run = readme_run();
-  EXPECT_EQ(wire_buffer_bytes(run), kWireBuffers * 2 * largest_unit_elements(run));
-  EXPECT_GE(largest_unit_elements(run), head_elements(run.model));
+  const std::int64_t largest = largest_unit_elements(run);
+  EXPECT_GE(largest, head_elements(run.model));
+  EXPECT_EQ(wire_buffer_bytes(run), 2 * kWireBuffers * 2 * largest);
   EXPECT_EQ(wire_buffer_bytes(with(run, Sharding::kPlain)), 0);
+  EXPECT_EQ(wire_buffer_bytes(with(run, Sharding::kStage0)), wire_buffer_bytes(run));
   run.compute_bytes = 4;
-  EXPECT_EQ(wire_buffer_bytes(with(run, Sharding::kStage1)), 0) << "float32 accumulators are sent as they are";
+  EXPECT_EQ(wire_buffer_bytes(run), 2 * kWireBuffers * 4 * largest);
+  run.ranks = 1;
+  EXPECT_EQ(wire_buffer_bytes(run), kWireBuffers * 4 * largest_unit_elements(run)) << "nothing comes in";
 }
 
 TEST(MemoryTerms, AFullLayerKeeps164264BytesATokenIn16Bits) {
@@ -168,9 +177,9 @@ TEST(MemoryTerms, OnCpuA16BitWeightGradientIsWidenedOnItsWay) {
   EXPECT_GE(layer_backward_working_bytes(run), (2 + 4) * largest);
 }
 
-TEST(MemoryTerms, ThePlainOptimizerMeasuresTheLargestGradientInFloat64) {
+TEST(MemoryTerms, TheOptimizerMeasuresTheLargestGradientInFloat64) {
   RunShape run = readme_run();
-  EXPECT_EQ(optimizer_working_bytes(run), 0);
+  EXPECT_EQ(optimizer_working_bytes(run), 8 * largest_unit_elements(run) / 8);
   run.sharding = Sharding::kPlain;
   EXPECT_EQ(optimizer_working_bytes(run), 8 * 64'000LL * 5120);
 }
