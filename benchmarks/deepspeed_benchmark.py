@@ -14,7 +14,8 @@ import statistics
 import sys
 import tempfile
 
-from training_runs import QUICKSTART, ROOT, TrainingRun, largest_difference, make_model, make_rows, parameters, spread
+from training_runs import (QUICKSTART, ROOT, TrainingRun, largest_difference, make_model, make_rows, parameters, run_sides,
+                           spread)
 
 sys.path.insert(0, str(ROOT / "tests" / "peers"))
 
@@ -53,11 +54,11 @@ def compare(args, folder):
     steps = batches_of_steps(rows, args)
     file = folder / "deepspeed.json"
     deepspeed_ranks.write_config(file, dtype=args.dtype, batch=args.batch, learning_rate=1e-4)
+    sides = dict(ours=lambda: train_ours(args, model, folder, file),
+                 theirs=lambda: train_theirs(args, model, folder, file, steps))
     times, memory = [], []
     for pair in range(args.pairs):
-        sides = [("ours", lambda: train_ours(args, model, folder, file)),
-                 ("theirs", lambda: train_theirs(args, model, folder, file, steps))]
-        figures = {name: run() for name, run in (reversed(sides) if pair % 2 else sides)}
+        figures = run_sides(pair, sides)
         ours, theirs = figures["ours"], figures["theirs"]
         difference = largest_difference(ours["loss"], theirs["loss"])
         assert difference <= LOSS_TOLERANCE[args.dtype], f"losses differ by {difference:.1e}: {ours['loss']} {theirs['loss']}"

@@ -17,7 +17,8 @@ import pathlib
 import tempfile
 
 import loopback
-from training_runs import (SHAPE, TrainingRun, largest_difference, make_model, make_rows, parameters, spread, value_bytes)
+from training_runs import (SHAPE, TrainingRun, largest_difference, make_model, make_rows, parameters, run_sides, spread,
+                           value_bytes)
 
 # Of the losses, relative. One rank computes the same either way; the order of sums differs, and bf16 keeps 8 bits.
 LOSS_TOLERANCE = {"fp32": 1e-5, "bf16": 5e-3}
@@ -37,13 +38,16 @@ def require_same(what, ours, theirs, dtype):
 
 
 def measure_alone(args, folder, model, rows):
-    """Ratios of step times, one a pair; every other pair has its sides in the other order."""
+    """Ratios of step times, one a pair."""
     path = write_rows(folder / "alone.json", rows[:args.batch * args.steps])
-    flags = dict(plain=[], divided=DIVIDED)
+
+    def train(name, flags):
+        return TrainingRun(args, model, path, name, steps=args.steps, threads=args.threads, flags=flags).finish()
+
+    sides = dict(plain=lambda: train("plain", []), divided=lambda: train("divided", DIVIDED))
     ratios = []
     for pair in range(args.pairs):
-        runs = {name: TrainingRun(args, model, path, name, steps=args.steps, threads=args.threads, flags=flags[name]).finish()
-                for name in (sorted(flags) if pair % 2 else sorted(flags, reverse=True))}
+        runs = run_sides(pair, sides)
         plain, divided = runs["plain"], runs["divided"]
         difference = require_same("one rank, plain and divided", divided.losses, plain.losses, args.dtype)
         ratios.append(divided.seconds() / plain.seconds())
@@ -83,14 +87,13 @@ def measure_together(args, folder, model, rows):
     # Apart, so that neither waits for the other's cache of tokenised rows.
     halves = [write_rows(folder / f"half{rank}.json", rows_of_rank(rows, rank, args.batch)) for rank in range(2)]
     check_together(args, model, path)
+    runs = dict(single=lambda: run_side_by_side(args, model, halves),
+                two=lambda: TrainingRun(args, model, path, "two", steps=args.steps, ranks=2).finish())
     ratios, bare = [], []
     message = parameters() // SHAPE["num_hidden_layers"] * value_bytes(args.dtype) // 2  # about a layer's
     for pair in range(args.pairs):
         bandwidth = loopback.bytes_per_second(message)
-        sides = {}
-        for side in (("two", "single") if pair % 2 else ("single", "two")):
-            sides[side] = (TrainingRun(args, model, path, "two", steps=args.steps, ranks=2).finish() if side == "two" else
-                           run_side_by_side(args, model, halves))
+        sides = run_sides(pair, runs)
         two, singles = sides["two"], sides["single"]
         require_same("first step of two ranks and of both runs", two.losses[:1],
                      [sum(run.losses[0] for run in singles) / 2], args.dtype)

@@ -120,6 +120,11 @@ class TrainingRun:
         return statistics.median(self.step_seconds)
 
 
+def run_sides(pair, sides):
+    """{name: what its function returns}; every other pair has its sides in the other order."""
+    return {name: sides[name]() for name in (reversed(sides) if pair % 2 else sides)}
+
+
 def largest_difference(ours, theirs):
     """Relative, of two equally long lists; a NaN counts as infinite."""
     assert len(ours) == len(theirs), f"expected equally many steps; found {len(ours)} and {len(theirs)}"

@@ -136,24 +136,25 @@ class C10dGroup : public ProcessGroup {
   }
 
   std::vector<std::string> gather_texts(const std::string& text, const std::string& what) override {
-    const std::string round = "texts/" + std::to_string(rounds_++) + "/";
+    const std::string round = "texts/" + std::to_string(rounds_++);
     enter_phase("waiting for " + what);
     return translate_errors(rank(), what.c_str(), [&] {
-      store_->set(round + std::to_string(rank()), text);
+      store_->set(key_of(round, rank()), text);
       wait_for_everybody(round, what);
       return texts_of(round);
     });
   }
 
   void post_text(const std::string& round, const std::string& text) override {
-    translate_errors(rank(), "the store", [&] { store_->set(round + "/" + std::to_string(rank()), text); });
+    translate_errors(rank(), "the store", [&] { store_->set(key_of(round, rank()), text); });
   }
 
   std::optional<std::vector<std::string>> posted_texts(const std::string& round) override {
     return translate_errors(rank(), "the store", [&]() -> std::optional<std::vector<std::string>> {
-      for (std::int64_t r = 0; r < size(); ++r)
-        if (!store_->check({round + "/" + std::to_string(r)})) return {};
-      return texts_of(round + "/");
+      std::vector<std::string> keys;
+      for (std::int64_t r = 0; r < size(); ++r) keys.push_back(key_of(round, r));
+      if (!store_->check(keys)) return {};  // of all at once: it is asked after every step
+      return texts_of(round);
     });
   }
 
@@ -191,9 +192,11 @@ class C10dGroup : public ProcessGroup {
     return monitor;
   }
 
+  static std::string key_of(const std::string& round, std::int64_t rank) { return fmt::format("{}/{}", round, rank); }
+
   std::vector<std::string> texts_of(const std::string& round) {
     std::vector<std::string> texts;
-    for (std::int64_t r = 0; r < size(); ++r) texts.push_back(store_->get_to_str(round + std::to_string(r)));
+    for (std::int64_t r = 0; r < size(); ++r) texts.push_back(store_->get_to_str(key_of(round, r)));
     return texts;
   }
 
@@ -209,8 +212,8 @@ class C10dGroup : public ProcessGroup {
       std::vector<std::string> keys;
       std::vector<std::int64_t> missing;
       for (std::int64_t r = 0; r < size(); ++r) {
-        if (store_->check({round + std::to_string(r)})) continue;
-        keys.push_back(round + std::to_string(r));
+        if (store_->check({key_of(round, r)})) continue;
+        keys.push_back(key_of(round, r));
         missing.push_back(r);
       }
       if (keys.empty()) return;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <limits>
 #include <regex>
 #include <set>
 #include <utility>
@@ -45,22 +46,6 @@ struct Shard {
   std::size_t missing = 0;
 };
 
-// Greedy in the declared order, as transformers does it; a tensor larger than the limit has a shard to itself.
-std::vector<std::vector<std::size_t>> split(const std::vector<TensorSpec>& tensors, std::int64_t max_bytes) {
-  std::vector<std::vector<std::size_t>> shards(1);
-  std::int64_t bytes = 0;
-  for (std::size_t i = 0; i < tensors.size(); ++i) {
-    const std::int64_t more = tensors[i].nbytes();
-    if (!shards.back().empty() && bytes + more > max_bytes) {
-      shards.emplace_back();
-      bytes = 0;
-    }
-    shards.back().push_back(i);
-    bytes += more;
-  }
-  return shards;
-}
-
 const char* extension(CheckpointFormat format) {
   return format == CheckpointFormat::kSafetensors ? ".safetensors" : ".bin";
 }
@@ -69,8 +54,8 @@ std::string default_stem(CheckpointFormat format) {
   return format == CheckpointFormat::kSafetensors ? "model" : "pytorch_model";
 }
 
-std::string stem_of_part(const std::string& stem, std::size_t number, std::size_t parts) {
-  return parts == 1 ? stem : fmt::format("{}-{:05}-of-{:05}", stem, number + 1, parts);
+std::string stem_of(const CheckpointWriteOptions& options) {
+  return options.stem.empty() ? default_stem(options.format) : options.stem;
 }
 
 fs::path index_path(const fs::path& directory, const std::string& stem, CheckpointFormat format) {
@@ -172,28 +157,48 @@ void remove_leftovers(const fs::path& directory, const std::string& stem) {
 
 }  // namespace
 
+// Greedy in the declared order, as transformers does it; a tensor larger than the limit has a file to itself.
 std::vector<PlannedFile> plan_files(const std::vector<TensorSpec>& tensors, const CheckpointWriteOptions& options) {
-  const std::string stem = options.stem.empty() ? default_stem(options.format) : options.stem;
-  const auto parts = split(tensors, options.max_shard_bytes);
-  std::vector<PlannedFile> files;
-  for (std::size_t number = 0; number < parts.size(); ++number) {
-    files.push_back({stem_of_part(stem, number, parts.size()), {}});
-    for (const std::size_t i : parts[number]) files.back().tensors.push_back(tensors[i]);
+  const std::string stem = stem_of(options);
+  std::vector<PlannedFile> files{{stem, {}}};
+  std::int64_t bytes = 0;
+  for (const auto& spec : tensors) {
+    if (!files.back().tensors.empty() && bytes + spec.nbytes() > options.max_shard_bytes) {
+      files.emplace_back();
+      bytes = 0;
+    }
+    files.back().tensors.push_back(spec);
+    bytes += spec.nbytes();
   }
+  if (files.size() > 1)
+    for (std::size_t number = 0; number < files.size(); ++number)
+      files[number].stem = fmt::format("{}-{:05}-of-{:05}", stem, number + 1, files.size());
   return files;
 }
 
-void write_index(const fs::path& directory, const std::vector<PlannedFile>& files, CheckpointFormat format) {
+void write_index(const fs::path& directory,
+                 const std::vector<PlannedFile>& files,
+                 const CheckpointWriteOptions& options) {
   std::map<std::string, std::string, std::less<>> file_of;
   std::int64_t total_bytes = 0;
   for (const auto& file : files) {
     for (const auto& spec : file.tensors) {
-      file_of[spec.name] = file.stem + extension(format);
+      file_of[spec.name] = file.stem + extension(options.format);
       total_bytes += spec.nbytes();
     }
   }
-  const std::string& first = files.front().stem;
-  write_index_file(index_path(directory, first.substr(0, first.find("-00001-of-")), format), file_of, total_bytes);
+  write_index_file(index_path(directory, stem_of(options), options.format), file_of, total_bytes);
+}
+
+void write_tensor_file(const fs::path& directory, const std::string& stem, const std::vector<SavedTensor>& tensors) {
+  std::vector<TensorSpec> specs;
+  for (const auto& tensor : tensors) specs.push_back(tensor.spec);
+  CheckpointWriteOptions options;
+  options.stem = stem;
+  options.max_shard_bytes = std::numeric_limits<std::int64_t>::max();
+  CheckpointWriter writer(directory, std::move(specs), options);
+  for (const auto& tensor : tensors) writer.write(tensor.spec.name, tensor.value);
+  writer.finish();
 }
 
 struct CheckpointWriter::State {
@@ -222,27 +227,24 @@ void CheckpointWriter::State::plan(const std::vector<TensorSpec>& tensors, const
     slots.push_back({spec});
     total_bytes += spec.nbytes();
   }
-  auto parts = split(tensors, options.max_shard_bytes);
-  for (std::size_t number = 0; number < parts.size(); ++number) {
+  for (auto& [file_stem, held] : plan_files(tensors, options)) {
     Shard shard;
-    const std::string base = stem_of_part(stem, number, parts.size());
-    shard.file_name = base + extension(format);
+    shard.file_name = file_stem + extension(format);
     shard.staged_name = shard.file_name;
-    shard.tensors = std::move(parts[number]);
-    shard.missing = shard.tensors.size();
+    shard.missing = held.size();
     // Wider elements first: everything is aligned, as safetensors' own writer does it.
-    std::stable_sort(shard.tensors.begin(), shard.tensors.end(), [&](std::size_t a, std::size_t b) {
-      return c10::elementSize(tensors[a].dtype) > c10::elementSize(tensors[b].dtype);
+    std::stable_sort(held.begin(), held.end(), [](const TensorSpec& a, const TensorSpec& b) {
+      return c10::elementSize(a.dtype) > c10::elementSize(b.dtype);
     });
-    std::vector<TensorSpec> held;
-    for (const std::size_t i : shard.tensors) held.push_back(tensors[i]);
     if (format == CheckpointFormat::kSafetensors)
       shard.layout = std::make_unique<SafetensorsLayout>(held, options.metadata);
     else
-      shard.layout = std::make_unique<TorchArchiveLayout>(held, base);
-    for (std::size_t i = 0; i < shard.tensors.size(); ++i) {
-      slots[shard.tensors[i]].shard = number;
-      slots[shard.tensors[i]].offset = shard.layout->tensor_offset(i);
+      shard.layout = std::make_unique<TorchArchiveLayout>(held, file_stem);
+    for (std::size_t i = 0; i < held.size(); ++i) {
+      const std::size_t slot = by_name.at(held[i].name);
+      shard.tensors.push_back(slot);
+      slots[slot].shard = shards.size();
+      slots[slot].offset = shard.layout->tensor_offset(i);
     }
     shards.push_back(std::move(shard));
   }
@@ -362,7 +364,7 @@ CheckpointWriter::CheckpointWriter(const fs::path& directory,
   check_storable(tensors, options.format);
   state_->directory = directory;
   state_->format = options.format;
-  state_->stem = options.stem.empty() ? default_stem(options.format) : options.stem;
+  state_->stem = stem_of(options);
   state_->plan(tensors, options);
   state_->reserve();
 }

@@ -38,7 +38,17 @@ struct PlannedFile {
 // The files that CheckpointWriter divides the tensors among, for those who write them one by one: each by a writer of
 // its own, with that stem and no limit, and then the index, if there are several.
 std::vector<PlannedFile> plan_files(const std::vector<TensorSpec>& tensors, const CheckpointWriteOptions& options);
-void write_index(const fs::path& directory, const std::vector<PlannedFile>& files, CheckpointFormat format);
+void write_index(const fs::path& directory,
+                 const std::vector<PlannedFile>& files,
+                 const CheckpointWriteOptions& options);
+
+struct SavedTensor {
+  TensorSpec spec;  // as it is stored
+  at::Tensor value;
+};
+
+// One file of whatever size, <stem>.safetensors.
+void write_tensor_file(const fs::path& directory, const std::string& stem, const std::vector<SavedTensor>& tensors);
 
 class CheckpointWriter {
  public:

@@ -160,16 +160,14 @@ void LoraAdapter::load_weights(const fs::path& directory) {
 
 void LoraAdapter::save(const fs::path& directory, const std::string& base_model_name) const {
   fs::create_directories(directory);
-  const auto tensors = parameters();
-  std::vector<TensorSpec> specs;
-  for (const auto& [name, value] : tensors) specs.push_back({name, at::kFloat, value.sizes().vec()});
-  CheckpointWriteOptions options;
-  options.stem = "adapter_model";
-  options.max_shard_bytes = std::numeric_limits<std::int64_t>::max();
-  CheckpointWriter writer(directory, std::move(specs), options);
-  for (const auto& [name, value] : tensors) writer.write(name, value);
-  writer.finish();
+  write_tensor_file(directory, kAdapterStem, saved_tensors());
   save_config(directory, base_model_name);
+}
+
+std::vector<SavedTensor> LoraAdapter::saved_tensors() const {
+  std::vector<SavedTensor> tensors;
+  for (const auto& [name, value] : parameters()) tensors.push_back({{name, at::kFloat, value.sizes().vec()}, value});
+  return tensors;
 }
 
 void LoraAdapter::save_config(const fs::path& directory, const std::string& base_model_name) const {

@@ -20,11 +20,15 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "io/checkpoint_writer.h"
 #include "lora/adapter_config.h"
 #include "lora/dropout_key.h"
 #include "lora/lora_options.h"
 
 namespace baichuan {
+
+// Of PEFT's file of weights.
+inline constexpr const char* kAdapterStem = "adapter_model";
 
 class BaichuanForCausalLM;
 class LoraLinear;
@@ -47,7 +51,8 @@ class LoraAdapter {
 
   // Float32, whole or not at all.
   void save(const fs::path& directory, const std::string& base_model_name) const;
-  // adapter_config.json alone.
+  // The two halves of it: <kAdapterStem>.safetensors, and adapter_config.json.
+  std::vector<SavedTensor> saved_tensors() const;
   void save_config(const fs::path& directory, const std::string& base_model_name) const;
   // Values for the adapters that are attached already (resuming, the best checkpoint).
   void load_weights(const fs::path& directory);

@@ -1,28 +1,10 @@
 #include "train/checkpoint_part.h"
 
-#include <limits>
 #include <utility>
 
 #include <torch/torch.h>
 
-#include "io/checkpoint_writer.h"
-
 namespace baichuan {
-
-namespace {
-
-void write_tensors(const fs::path& directory, const std::string& stem, const std::vector<SavedTensor>& tensors) {
-  std::vector<TensorSpec> specs;
-  for (const auto& tensor : tensors) specs.push_back(tensor.spec);
-  CheckpointWriteOptions options;
-  options.stem = stem;
-  options.max_shard_bytes = std::numeric_limits<std::int64_t>::max();
-  CheckpointWriter writer(directory, specs, options);
-  for (const auto& tensor : tensors) writer.write(tensor.spec.name, tensor.value);
-  writer.finish();
-}
-
-}  // namespace
 
 void CheckpointPart::add_tensors(std::string stem, std::vector<SavedTensor> tensors) {
   if (!tensors.empty()) tensor_files_.push_back({std::move(stem), std::move(tensors)});
@@ -53,7 +35,7 @@ std::vector<ManifestEntry> CheckpointPart::write(const fs::path& directory) cons
   for (const auto& write : files_) write(directory);
   std::vector<ManifestEntry> entries;
   for (const auto& file : tensor_files_) {
-    write_tensors(directory, file.stem, file.tensors);
+    write_tensor_file(directory, file.stem, file.tensors);
     entries.push_back(describe_file(directory, file.stem + ".safetensors"));
   }
   return entries;

@@ -7,17 +7,10 @@
 #include <string>
 #include <vector>
 
-#include <ATen/core/Tensor.h>
-
-#include "io/tensor_spec.h"
+#include "io/checkpoint_writer.h"
 #include "train/checkpoint_manifest.h"
 
 namespace baichuan {
-
-struct SavedTensor {
-  TensorSpec spec;  // as it is stored
-  at::Tensor value;
-};
 
 class CheckpointPart {
  public:

@@ -16,8 +16,6 @@ namespace baichuan {
 
 namespace {
 
-constexpr const char* kAdapterStem = "adapter_model";
-
 class AdapterWeights : public TrainedWeights {
  public:
   AdapterWeights(LoraAdapter& adapter, std::string base_name) : adapter_(adapter), base_name_(std::move(base_name)) {}
@@ -36,10 +34,7 @@ class AdapterWeights : public TrainedWeights {
               std::int64_t /*writers*/) const override {
     optimizer.wait_for_values();
     if (writer != 0) return;
-    std::vector<SavedTensor> tensors;
-    for (const auto& [name, value] : adapter_.parameters())
-      tensors.push_back({{name, at::kFloat, value.sizes().vec()}, value});
-    part.add_tensors(kAdapterStem, std::move(tensors));
+    part.add_tensors(kAdapterStem, adapter_.saved_tensors());
     part.add_files([this](const auto& directory) { adapter_.save_config(directory, base_name_); });
   }
 
@@ -111,7 +106,7 @@ class ModelWeights : public TrainedWeights {
     }
     if (writer != 0) return;
     part.add_files([this, files](const auto& directory) {
-      if (files.size() > 1) write_index(directory, files, format_.format);
+      if (files.size() > 1) write_index(directory, files, format_);
       save_side_files(directory);
     });
   }

@@ -342,9 +342,9 @@ bool Trainer::Run::is_better(double eval_loss) const {
 
 // On this rank's disk.
 std::uint64_t Trainer::Run::checkpoint_bytes() const {
-  const auto state = static_cast<double>(optimizer_state_bytes(optimizer_, !in_.weights.saves_masters()));
-  const auto share = static_cast<double>(disks_.writers_beside(group_.rank())) / static_cast<double>(group_.size());
-  return in_.weights.saved_bytes() + static_cast<std::uint64_t>(state * share);
+  const std::uint64_t state = optimizer_state_bytes(optimizer_, !in_.weights.saves_masters());
+  const auto writers = static_cast<std::uint64_t>(disks_.writers_beside(group_.rank()));
+  return in_.weights.saved_bytes() + state * writers / static_cast<std::uint64_t>(group_.size());
 }
 
 // A full disk stops the run now and not after days.

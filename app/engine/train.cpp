@@ -1,7 +1,6 @@
 // `baichuan train`: from options to a running Trainer.
 #include <chrono>
 #include <cstdio>
-#include <thread>
 
 #include <unistd.h>
 

@@ -2,6 +2,8 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <thread>
 
@@ -62,6 +64,34 @@ RunResult run_baichuan(const std::vector<std::string>& arguments, const RunSetup
   int waited = 0;
   ::waitpid(process, &waited, 0);
   return {status_of(waited), captured ? read_file(out) : std::string(), read_file(scratch / "err")};
+}
+
+RunningProgram::RunningProgram(const std::vector<std::string>& arguments,
+                               const RunSetup& setup,
+                               const std::filesystem::path& err) {
+  pid_ = ::fork();
+  if (pid_ < 0) throw std::runtime_error("fork failed");
+  if (pid_ > 0) return;
+  redirect(err, O_WRONLY | O_CREAT | O_TRUNC, STDERR_FILENO);
+  execute(arguments, setup.environment);
+}
+
+RunningProgram::~RunningProgram() {
+  if (pid_ <= 0) return;
+  ::kill(pid_, SIGKILL);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+std::vector<pid_t> RunningProgram::ranks() const {
+  std::ifstream file("/proc/" + std::to_string(pid_) + "/task/" + std::to_string(pid_) + "/children");
+  return {std::istream_iterator<pid_t>(file), {}};
+}
+
+int RunningProgram::wait() {
+  int waited = 0;
+  ::waitpid(pid_, &waited, 0);
+  pid_ = -1;
+  return status_of(waited);
 }
 
 TerminalProgram::TerminalProgram(const std::vector<std::string>& arguments,

@@ -26,6 +26,25 @@ struct RunSetup {
 // `baichuan ARGUMENTS...`, to its end.
 RunResult run_baichuan(const std::vector<std::string>& arguments, const RunSetup& setup = {});
 
+// `baichuan ARGUMENTS...` that goes on while a test looks at it.
+class RunningProgram {
+ public:
+  // Standard error goes to `err`; of the setup only the environment counts.
+  RunningProgram(const std::vector<std::string>& arguments, const RunSetup& setup, const std::filesystem::path& err);
+  ~RunningProgram();  // kills it
+  RunningProgram(const RunningProgram&) = delete;
+  RunningProgram& operator=(const RunningProgram&) = delete;
+
+  pid_t pid() const { return pid_; }
+  // Children, in the order in which they were started: rank 0 first.
+  std::vector<pid_t> ranks() const;
+  // Exit status; 128 + signal.
+  int wait();
+
+ private:
+  pid_t pid_ = -1;
+};
+
 // `baichuan ARGUMENTS...` on a pseudo-terminal. What it writes to standard output and standard error comes mixed, as
 // on a screen.
 class TerminalProgram {

@@ -7,8 +7,8 @@
 
 #include "core/files.h"
 #include "core/json.h"
+#include "tests/cli/processes.h"
 #include "tests/cli/program.h"
-#include "tests/cli/running_program.h"
 #include "tests/cli/tiny_checkpoint.h"
 #include "tests/scratch_directory.h"
 #include "train/checkpoint_manifest.h"

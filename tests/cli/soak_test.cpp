@@ -8,7 +8,7 @@
 
 #include "core/files.h"
 #include "tests/cli/disturbed_run.h"
-#include "tests/cli/running_program.h"
+#include "tests/cli/processes.h"
 
 namespace baichuan {
 namespace {

@@ -18,18 +18,19 @@ import sys
 import tempfile
 import time
 
+import small_run
 from machines import INTERFACE, Network, NoNamespaces, kill
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(small_run.ROOT / "tests" / "peers"))
+
+from checks import check, wrong  # noqa: E402
+
 RANKS_OF_A_NODE = 2
 STEPS, SAVE_STEPS = 500, 20
 STALL_SECONDS = 5    # --ddp_timeout
 LONGEST_END = 30     # seconds from the cut to the end of the program's last process
 LONGEST_RUN = 180
-SHAPE = dict(architectures=["BaiChuanForCausalLM"], model_type="baichuan", hidden_act="silu", hidden_size=64,
-             intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, vocab_size=2048,
-             max_position_embeddings=256, rms_norm_eps=1e-6, initializer_range=0.02, bos_token_id=1, eos_token_id=2,
-             pad_token_id=0, tie_word_embeddings=False)
+SHAPE = {**small_run.SHAPE, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
 REASON = re.compile(r"^error: .*(no word comes from|is gone|the network between)", re.MULTILINE)
 # How the network goes, how it comes back, and how the torchruns of that run meet. With c10d, the torchrun that does not
 # keep the store waits for it until TCP gives up, a quarter of an hour, whatever it has started: that one may be killed.
@@ -40,20 +41,6 @@ CUTS = {
         cut=lambda network: network.machines[0].ip("link", "set", INTERFACE, "down"),
         mend=lambda network: network.machines[0].ip("link", "set", INTERFACE, "up"), rendezvous="c10d"),
 }
-wrong = []
-
-
-def check(what, good, found=""):
-    if not good:
-        wrong.append(what)
-    print(f"{'ok   ' if good else 'WRONG'} {what}{f': {found}' if found != '' else ''}", flush=True)
-
-
-def prepare(binary, folder):
-    (folder / "shape.json").write_text(json.dumps(SHAPE))
-    (folder / "rows.json").write_text(json.dumps([dict(instruction="Say it.", output=str(i)) for i in range(64)]))
-    subprocess.run([binary, "init", "--config", folder / "shape.json", "--tokenizer", ROOT / "configs" / "quickstart",
-                    "--output_dir", folder / "model", "--dtype", "fp32", "--log_level", "warning"], check=True)
 
 
 def rendezvous_flags(rendezvous, machine, node, first):
@@ -204,7 +191,7 @@ def main():
     with network, tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(sys.argv[2] if len(sys.argv) > 2 else scratch) / "two_nodes"
         folder.mkdir(parents=True)
-        prepare(binary, folder)
+        small_run.prepare(binary, folder, "fp32", SHAPE)
         go_through(binary, folder, network)
     print(f"{len(wrong)} wrong")
     return 1 if wrong else 0

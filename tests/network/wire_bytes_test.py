@@ -12,22 +12,18 @@ falls out of the difference between a longer and a shorter run.
 usage: wire_bytes_test.py BAICHUAN      exit status 0 when all are within 5 %, 77 where there are no network namespaces
 """
 
-import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
 
+import small_run
 from machines import INTERFACE, Network, NoNamespaces
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 TOLERANCE = 0.05
 STEPS = (1, 4)  # of the shorter and of the longer run
-SHAPE = dict(architectures=["BaiChuanForCausalLM"], model_type="baichuan", hidden_act="silu", hidden_size=512,
-             intermediate_size=1376, num_hidden_layers=4, num_attention_heads=4, vocab_size=2048,
-             max_position_embeddings=256, rms_norm_eps=1e-6, initializer_range=0.02, bos_token_id=1, eos_token_id=2,
-             pad_token_id=0, tie_word_embeddings=False)
+SHAPE = {**small_run.SHAPE, "hidden_size": 512, "intermediate_size": 1376, "num_hidden_layers": 4}
 CASES = [dict(ranks=ranks, stage=2, accumulation=accumulation) for ranks in (2, 4) for accumulation in (1, 2, 4)]
 CASES += [dict(ranks=2, stage=1, accumulation=4), dict(ranks=4, stage=1, accumulation=2)]
 
@@ -36,13 +32,6 @@ def parameters():
     size, inner = SHAPE["hidden_size"], SHAPE["intermediate_size"]
     layer = 4 * size * size + 3 * size * inner + 2 * size
     return 2 * SHAPE["vocab_size"] * size + SHAPE["num_hidden_layers"] * layer + size
-
-
-def prepare(binary, folder):
-    (folder / "shape.json").write_text(json.dumps(SHAPE))
-    (folder / "rows.json").write_text(json.dumps([dict(instruction="Say it.", output=str(i)) for i in range(64)]))
-    subprocess.run([binary, "init", "--config", folder / "shape.json", "--tokenizer", ROOT / "configs" / "quickstart",
-                    "--output_dir", folder / "model", "--dtype", "bf16", "--log_level", "warning"], check=True)
 
 
 def train(binary, folder, machines, stage, accumulation, steps):
@@ -99,7 +88,7 @@ def main():
         return 77
     with network, tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
-        prepare(binary, folder)
+        small_run.prepare(binary, folder, "bf16", SHAPE)
         print(f"{parameters()} parameters in bfloat16; megabytes per rank and step; G: micro-batches a step")
         print("ranks  stage   G    expected    sent, least to most  received, least to most  farthest")
         good = [measure(binary, folder, network.machines, **case) for case in CASES]

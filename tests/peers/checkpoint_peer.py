@@ -16,16 +16,10 @@ import peft
 import safetensors
 import torch
 import transformers
+from checks import check, wrong
 from peer_models import (ROOT, SHAPE, as_llama, init, largest_difference, load_baichuan, run, score, score_here)
 
 LOGPROB_TOLERANCE = 1e-4
-wrong = []
-
-
-def check(what, good, found=""):
-    if not good:
-        wrong.append(what)
-    print(f"{'ok   ' if good else 'WRONG'} {what}{f': {found}' if found != '' else ''}", flush=True)
 
 
 def expected_shapes():

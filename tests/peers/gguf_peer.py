@@ -13,15 +13,8 @@ import tempfile
 import gguf
 import sentencepiece
 import torch
+from checks import check, wrong
 from peer_models import SHAPE, init, load_baichuan
-
-wrong = []
-
-
-def check(what, good, found=""):
-    if not good:
-        wrong.append(what)
-    print(f"{'ok   ' if good else 'WRONG'} {what}{f': {found}' if found != '' else ''}", flush=True)
 
 
 def permuted(weight, heads):
