@@ -196,7 +196,7 @@ void write_tensor_file(const fs::path& directory, const std::string& stem, const
   CheckpointWriteOptions options;
   options.stem = stem;
   options.max_shard_bytes = std::numeric_limits<std::int64_t>::max();
-  CheckpointWriter writer(directory, std::move(specs), options);
+  CheckpointWriter writer(directory, specs, options);
   for (const auto& tensor : tensors) writer.write(tensor.spec.name, tensor.value);
   writer.finish();
 }
@@ -357,7 +357,7 @@ void CheckpointWriter::State::remove_stale() const {
 }
 
 CheckpointWriter::CheckpointWriter(const fs::path& directory,
-                                   std::vector<TensorSpec> tensors,
+                                   const std::vector<TensorSpec>& tensors,
                                    const CheckpointWriteOptions& options)
     : state_(std::make_unique<State>()) {
   TORCH_CHECK_VALUE(options.max_shard_bytes > 0, "max_shard_bytes is ", options.max_shard_bytes);

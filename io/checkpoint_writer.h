@@ -54,7 +54,9 @@ class CheckpointWriter {
  public:
   // Plans the shards, checks and reserves the disk space. Throws MachineError when the disk is too small and
   // CheckpointError when a tensor cannot be stored in the format.
-  CheckpointWriter(const fs::path& directory, std::vector<TensorSpec> tensors, const CheckpointWriteOptions& options);
+  CheckpointWriter(const fs::path& directory,
+                   const std::vector<TensorSpec>& tensors,
+                   const CheckpointWriteOptions& options);
   // Without finish() nothing of the new files remains.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;

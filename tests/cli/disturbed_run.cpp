@@ -40,7 +40,7 @@ std::vector<std::string> DisturbedRun::words(const DisturbedRunKind& kind, const
                                  "--load_best_model_at_end",
                                  "--device=cpu"};
   if (kind.ranks == 1) {
-    words.push_back("--finetuning_type=lora");
+    words.emplace_back("--finetuning_type=lora");
   } else {
     for (const std::string& word :
          {std::string("--finetuning_type=full"), std::string("--deterministic_reduce"), std::string("--bf16"),
@@ -71,7 +71,7 @@ void DisturbedRun::expect_recovery(const DisturbedRunKind& kind, const std::stri
   expect_whole_checkpoints(name, what);
   EXPECT_TRUE(processes_naming(output(name).string()).empty()) << what << ": a process was left";
   auto more = words(kind, name);
-  if (holds_checkpoint(output(name))) more.push_back("--resume_from_checkpoint=latest"), ++resumed_runs_;
+  if (holds_checkpoint(output(name))) more.emplace_back("--resume_from_checkpoint=latest"), ++resumed_runs_;
   const auto second = run_baichuan(more, setup_);
   ASSERT_EQ(second.status, 0) << what << ": " << second.err;
   EXPECT_EQ(weights(kind, name), weights(kind, "whole")) << what;

@@ -133,7 +133,7 @@ std::string TerminalProgram::read_until(std::string_view text, double seconds) {
   while (unread_.find(text) == std::string::npos && Clock::now() < end)
     if (!read_more(0.05)) break;
   const auto found = unread_.find(text);
-  const std::string result = unread_.substr(0, found == std::string::npos ? found : found + text.size());
+  std::string result = unread_.substr(0, found == std::string::npos ? found : found + text.size());
   unread_.erase(0, result.size());
   return result;
 }

@@ -105,7 +105,7 @@ TEST_F(RanksProgram, EndsWhenARankIsKilledAndGoesOnToTheSameEnd) {
   for (const auto& entry : fs::directory_iterator(output))
     EXPECT_FALSE(entry.path().filename().string().starts_with(".")) << entry.path();
   auto more = longer;
-  more.push_back("--resume_from_checkpoint=latest");
+  more.emplace_back("--resume_from_checkpoint=latest");
   const auto second = train("killed", 2, 2, more);
   ASSERT_EQ(second.status, 0) << second.err;
   EXPECT_EQ(read_file(output / "adapter_model.safetensors"), read_file(scratch_ / "whole/adapter_model.safetensors"));
@@ -114,7 +114,7 @@ TEST_F(RanksProgram, EndsWhenARankIsKilledAndGoesOnToTheSameEnd) {
 TEST_F(RanksProgram, StopsAllRanksAtOneStepWhenOneIsAskedTo) {
   auto all = words("stopped", 2, 2);
   for (const char* const word : {"--finetuning_type=lora", "--max_steps=100000", "--save_steps=100000"})
-    all.push_back(word);
+    all.emplace_back(word);
   RunningProgram running(all, setup_, scratch_ / "err");
   const fs::path log = scratch_ / "stopped/trainer_log.jsonl";
   ASSERT_TRUE(wait_until([&] { return fs::exists(log) && fs::file_size(log) > 0; })) << read_file(scratch_ / "err");
@@ -126,7 +126,7 @@ TEST_F(RanksProgram, StopsAllRanksAtOneStepWhenOneIsAskedTo) {
 TEST_F(RanksProgram, NamesARankThatHangs) {
   auto all = words("hangs", 2, 2);
   for (const char* const word : {"--finetuning_type=lora", "--max_steps=100000", "--ddp_timeout=2"})
-    all.push_back(word);
+    all.emplace_back(word);
   RunningProgram running(all, setup_, scratch_ / "err");
   const fs::path log = scratch_ / "hangs/trainer_log.jsonl";
   ASSERT_TRUE(wait_until([&] { return fs::exists(log) && fs::file_size(log) > 0; })) << read_file(scratch_ / "err");
