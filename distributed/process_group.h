@@ -32,10 +32,12 @@ class ProcessGroup {
 
   std::int64_t rank() const { return rank_; }
   std::int64_t size() const { return size_; }
+  // Nothing is on the other end: no backend, no store.
+  virtual bool is_solo() const { return false; }
 
   // parts [size * n], any floating type: slice s is meant for rank s. sum [n] float32. After wait():
   // sum = (… ((sum + slice of rank 0) + slice of rank 1) …), over the first `contributors` ranks; the others' parts are
-  // not looked at. arriving: as parts, where everybody's slices for this rank come in; one rank needs none.
+  // not looked at. arriving: as parts, where everybody's slices for this rank come in.
   virtual std::unique_ptr<PendingCollective> reduce_scatter_add(const at::Tensor& parts,
                                                                 const at::Tensor& arriving,
                                                                 const at::Tensor& sum,

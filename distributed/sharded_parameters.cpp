@@ -14,7 +14,9 @@ struct ShardedParameters::Unit {
   at::Tensor values;     // [padded] compute type; the parameters are views of it
   at::Tensor masters;    // [shard] float32, or [padded] in stage 0; part of `values` where that is float32
   at::Tensor gradients;  // [shard] float32, or [padded] in stage 0: sums over ranks
-  at::Tensor local;      // [padded] float32: this rank's sum over micro-batches; only where it is reduced once a step
+  // [padded] float32: this rank's sum over micro-batches, to which autograd adds; only where it is reduced once a step.
+  // Of one rank alone it is `gradients`, for there is nothing to reduce.
+  at::Tensor local;
   at::Tensor shard_gradients;  // [shard], a view of `gradients`
 
   std::vector<bool> has_gradient;
@@ -26,7 +28,7 @@ struct ShardedParameters::Unit {
 // [largest padded unit], compute type; kept, as large blocks that come and go are slow and tear the heap.
 struct ShardedParameters::WireBuffer {
   at::Tensor memory;
-  at::Tensor arriving;  // of several ranks
+  at::Tensor arriving;
   std::unique_ptr<PendingCollective> travelling;
 };
 
@@ -48,7 +50,7 @@ ShardedParameters::ShardedParameters(std::vector<ParameterUnit> units,
     : group_(group), options_(options) {
   const torch::NoGradGuard no_grad;
   for (auto& unit : units) add_unit(std::move(unit));
-  for (std::int64_t i = 0; i < kWireBuffers; ++i) add_wire_buffer();
+  for (std::int64_t i = 0; i < kWireBuffers && !group_.is_solo(); ++i) add_wire_buffer();
 }
 
 void ShardedParameters::add_unit(ParameterUnit given) {
@@ -90,7 +92,9 @@ void ShardedParameters::add_slices(Unit& unit) {
   unit.masters = own.scalar_type() == at::kFloat ? own : own.to(at::kFloat);
   unit.gradients = at::zeros({length}, own.options().dtype(at::kFloat));
   unit.shard_gradients = replicated ? unit.gradients.narrow(0, group_.rank() * shard, shard) : unit.gradients;
-  if (!options_.every_micro_batch && options_.stage < 2)
+  if (group_.is_solo())
+    unit.local = unit.gradients;
+  else if (!options_.every_micro_batch && options_.stage < 2)
     unit.local = at::zeros({layout.padded}, own.options().dtype(at::kFloat));
 
   const auto saved = slices_of(layout, group_.rank());
@@ -113,7 +117,7 @@ void ShardedParameters::add_slices(Unit& unit) {
 void ShardedParameters::zero_gradients() {
   for (const auto& unit : units_) {
     unit->gradients.zero_();
-    if (unit->local.defined()) unit->local.zero_();
+    if (unit->local.defined() && !unit->local.is_same(unit->gradients)) unit->local.zero_();
     for (std::size_t i = 0; i < unit->parameters.parameters.size(); ++i) {
       const at::Tensor& parameter = unit->parameters.parameters[i].second;
       parameter.mutable_grad().reset();
@@ -154,7 +158,7 @@ ShardedParameters::WireBuffer& ShardedParameters::add_wire_buffer() {
   for (const auto& unit : units_) largest = std::max(largest, unit->layout.padded);
   WireBuffer& wire = wires_.emplace_back();
   wire.memory = at::empty({largest}, units_.front()->values.options());
-  if (group_.size() > 1) wire.arriving = at::empty_like(wire.memory);
+  wire.arriving = at::empty_like(wire.memory);
   return wire;
 }
 
@@ -192,7 +196,7 @@ void ShardedParameters::launch(Unit& unit) {
     parts.narrow(0, unit.layout.elements, unit.layout.padded - unit.layout.elements).zero_();
   }
   const std::int64_t contributors = unit.local.defined() ? group_.size() : micro_batch_.contributors;
-  const at::Tensor arriving = group_.size() > 1 ? wire.arriving.narrow(0, 0, unit.layout.padded) : at::Tensor();
+  const at::Tensor arriving = wire.arriving.narrow(0, 0, unit.layout.padded);
   wire.travelling = group_.reduce_scatter_add(parts, arriving, unit.shard_gradients, contributors);
   unit.wire = nullptr;
 }

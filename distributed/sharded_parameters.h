@@ -18,6 +18,7 @@
 //   parameters.publish();            // everybody's values travel, in forward order, while the next forward pass begins
 //
 // Gradients travel in the type that the model computes in, and are added in float32, in the order micro-batch, rank.
+// Of one rank nothing travels: autograd adds straight to its gradients.
 #pragma once
 
 #include <cstdint>
@@ -110,7 +111,9 @@ class ShardedParameters {
   void launch(Unit& unit);
   WireBuffer& add_wire_buffer();
   WireBuffer& wire_buffer_for(Unit& unit);
-  bool reduces_now() const { return options_.every_micro_batch || options_.stage == 2 || micro_batch_.last; }
+  bool reduces_now() const {
+    return !group_.is_solo() && (options_.every_micro_batch || options_.stage == 2 || micro_batch_.last);
+  }
 
   ProcessGroup& group_;
   ShardingOptions options_;

@@ -20,6 +20,8 @@ class SoloGroup : public ProcessGroup {
  public:
   SoloGroup() : ProcessGroup(0, 1) {}
 
+  bool is_solo() const override { return true; }
+
   std::unique_ptr<PendingCollective> reduce_scatter_add(const at::Tensor& parts,
                                                         const at::Tensor& /*arriving*/,
                                                         const at::Tensor& sum,

@@ -39,6 +39,7 @@ std::int64_t master_bytes(const RunShape& run);
 // Two in float32. Plain and stage 0: 8 P. Stages 1 and 2: 8 P / N.
 std::int64_t moment_bytes(const RunShape& run);
 // kWireBuffers units on the way to other ranks, each of the size of the largest; and as much for what comes in.
+// None of one rank.
 std::int64_t wire_buffer_bytes(const RunShape& run);
 std::int64_t wire_element_bytes(const RunShape& run);  // e, but 4 for adapters
 

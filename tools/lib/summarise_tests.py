@@ -19,6 +19,7 @@ ALLOWED_REASONS = {
     "no peer": re.compile(r"\bpeers?\b", re.IGNORECASE),
     "no ../shared/data": re.compile(r"shared/data"),
     "no network namespaces": re.compile(r"\bnetwork namespaces\b"),
+    "no pseudo-terminal": re.compile(r"\bno pseudo-terminal\b"),
 }
 
 
@@ -105,7 +106,7 @@ def main():
     sys.stdout.flush()
     if arguments.strict and unexpected:
         print(
-            "error: expected tests to be skipped only for a missing GPU, peer, ../shared/data or network namespaces; "
+            "error: expected tests to be skipped only for a missing GPU, peer, ../shared/data, network namespaces or pseudo-terminals; "
             f"found {len(unexpected)} skipped for other reasons ({unexpected[0]}); make them run or say why",
             file=sys.stderr,
         )
