@@ -114,9 +114,9 @@ void apply_memory_limit(const PlanOptions& options, Accelerator& device) {
   }
 }
 
-std::optional<std::int64_t> deepspeed_stage(const TrainCommandOptions& o, std::int64_t ranks) {
+std::optional<DeepSpeedConfig> deepspeed_of(const TrainCommandOptions& o, std::int64_t ranks) {
   if (!o.launcher.deepspeed) return {};
-  return load_deepspeed_config(*o.launcher.deepspeed, o.optimization, ranks).stage;
+  return load_deepspeed_config(*o.launcher.deepspeed, o.optimization, ranks);
 }
 
 // An adapter that is trained on brings its own rank and targets.
@@ -172,8 +172,7 @@ PlannedRun gather_planned_run(const PlanCommandOptions& options, const OptionTab
   const std::int64_t ranks = ranks_of(table);
   run.device = choose_device(options.plan, o, table, ranks, run.notes);
   apply_memory_limit(options.plan, run.device);
-  run.shape =
-      training_shape(o, model.config, model.stored_bytes, sharding_of(o, deepspeed_stage(o, ranks), ranks), ranks);
+  run.shape = training_shape(o, deepspeed_of(o, ranks), model.config, model.stored_bytes, ranks);
   apply_adapter_config(o, run.shape);
   run.shape.on_gpu = run.device.is_gpu();
   run.data = estimate_data(o.data, model, static_cast<std::uint64_t>(o.run.seed), run.notes);

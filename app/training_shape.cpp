@@ -13,16 +13,18 @@ std::int64_t dtype_bytes(const std::string& dtype, std::int64_t otherwise) {
 
 }  // namespace
 
-Sharding sharding_of(const TrainCommandOptions& o, std::optional<std::int64_t> deepspeed_stage, std::int64_t ranks) {
+Sharding sharding_of(const TrainCommandOptions& o,
+                     const std::optional<DeepSpeedConfig>& deepspeed,
+                     std::int64_t ranks) {
   if (ranks == 1 && !o.launcher.deterministic_reduce) return Sharding::kPlain;
   const std::int64_t usual = o.finetuning.finetuning_type == "full" ? 2 : 0;
-  return static_cast<Sharding>(o.launcher.zero_stage.value_or(deepspeed_stage.value_or(usual)));
+  return static_cast<Sharding>(o.launcher.zero_stage.value_or(deepspeed ? deepspeed->stage : usual));
 }
 
 RunShape training_shape(const TrainCommandOptions& o,
+                        const std::optional<DeepSpeedConfig>& deepspeed,
                         const BaichuanConfig& model,
                         std::int64_t stored_bytes,
-                        Sharding sharding,
                         std::int64_t ranks) {
   RunShape shape;
   shape.model = model;
@@ -34,7 +36,8 @@ RunShape training_shape(const TrainCommandOptions& o,
   shape.frozen_bytes = dtype_bytes(o.model.dtype, mixed ? 2 : stored_bytes);
   shape.stored_bytes = dtype_bytes(o.model.dtype, stored_bytes);
   shape.official_alibi = o.model.alibi_mode == "official";
-  shape.sharding = sharding;
+  shape.sharding = sharding_of(o, deepspeed, ranks);
+  if (deepspeed) shape.wire_bytes = deepspeed->wire_bytes();
   shape.deterministic_reduce = o.launcher.deterministic_reduce;
   shape.ranks = ranks;
   shape.batch = o.optimization.per_device_train_batch_size;

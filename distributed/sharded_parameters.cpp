@@ -25,7 +25,8 @@ struct ShardedParameters::Unit {
   std::unique_ptr<PendingCollective> gathering;
 };
 
-// [largest padded unit], compute type; kept, as large blocks that come and go are slow and tear the heap.
+// [largest padded unit], the type that gradients travel in; kept, as large blocks that come and go are slow and tear
+// the heap.
 struct ShardedParameters::WireBuffer {
   at::Tensor memory;
   at::Tensor arriving;
@@ -154,10 +155,10 @@ void ShardedParameters::on_gradient(std::size_t index, std::size_t parameter) {
 }
 
 ShardedParameters::WireBuffer& ShardedParameters::add_wire_buffer() {
-  std::int64_t largest = 0;
-  for (const auto& unit : units_) largest = std::max(largest, unit->layout.padded);
   WireBuffer& wire = wires_.emplace_back();
-  wire.memory = at::empty({largest}, units_.front()->values.options());
+  const at::Tensor& values = units_.front()->values;
+  wire.memory =
+      at::empty({largest_unit_elements()}, values.options().dtype(options_.wire_type.value_or(values.scalar_type())));
   wire.arriving = at::empty_like(wire.memory);
   return wire;
 }
@@ -254,6 +255,12 @@ double ShardedParameters::sum_in_order(const at::Tensor& blocks_of_ranks) const 
     first += count;
   }
   return sum;
+}
+
+std::int64_t ShardedParameters::largest_unit_elements() const {
+  std::int64_t largest = 0;
+  for (const auto& unit : units_) largest = std::max(largest, unit->layout.padded);
+  return largest;
 }
 
 std::int64_t ShardedParameters::elements() const {

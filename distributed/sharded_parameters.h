@@ -17,13 +17,14 @@
 //   … update slices()[i].master, copy it into slices()[i].value …
 //   parameters.publish();            // everybody's values travel, in forward order, while the next forward pass begins
 //
-// Gradients travel in the type that the model computes in, and are added in float32, in the order micro-batch, rank.
-// Of one rank nothing travels: autograd adds straight to its gradients.
+// Gradients travel in the type that the model computes in, unless told otherwise, and are added in float32, in the
+// order micro-batch, rank. Of one rank nothing travels: autograd adds straight to its gradients.
 #pragma once
 
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -45,6 +46,7 @@ struct ShardingOptions {
   std::int64_t stage = 2;
   // Reduce after every micro-batch in every stage, so that all stages and all numbers of ranks add in one order.
   bool every_micro_batch = true;
+  std::optional<at::ScalarType> wire_type;  // what gradients travel in; unset: the type of the parameters
 };
 
 // What this rank updates: a run of elements of one parameter (all of it in stage 0). The tensors are flat views of this
@@ -85,6 +87,8 @@ class ShardedParameters {
   // Before unit `unit` (by its place in the list) is computed with.
   void wait_for(std::size_t unit);
   void wait_for_all();
+
+  std::int64_t largest_unit_elements() const;  // with its padding: what is reduced or gathered at a time
 
   // One float64 sum of squares for each block of kShardBlock elements of this rank's gradients, in the order of the
   // units; all ranks have the same number of blocks. In stage 0, the blocks of this rank's share.

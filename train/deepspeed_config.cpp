@@ -205,6 +205,11 @@ DeepSpeedConfig parse_deepspeed_config(const DeepSpeedText& source,
   return ConfigReader(file, flags, num_processes).read();
 }
 
+std::optional<std::int64_t> DeepSpeedConfig::wire_bytes() const {
+  if (!communication_dtype) return {};
+  return *communication_dtype == DeepSpeedDtype::kFloat32 ? 4 : 2;
+}
+
 std::optional<ScheduleOptions> DeepSpeedConfig::schedule(const OptimizationOptions& flags,
                                                          std::int64_t run_steps) const {
   if (!scheduler) return {};

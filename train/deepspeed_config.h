@@ -22,8 +22,8 @@ struct DeepSpeedConfig {
   // Unset: the file does not say; effective_max_grad_norm() then decides. 0: no clipping.
   std::optional<double> gradient_clipping;
   LossScaleOptions loss_scale;  // DeepSpeed's rule; used with --fp16
-  // Upper bounds on the elements that are reduced or gathered at a time, not sizes to reach. Unset: "auto", the square
-  // of the hidden size.
+  // Upper bounds on the elements that are reduced or gathered at a time. Units of the model travel, and where one is
+  // larger a warning says so. Unset: "auto".
   std::optional<std::int64_t> reduce_bucket_elements = 500'000'000;
   std::int64_t allgather_bucket_elements = 500'000'000;  // even
   std::optional<DeepSpeedDtype> communication_dtype;     // what gradients travel in; unset: the compute type
@@ -33,6 +33,9 @@ struct DeepSpeedConfig {
   bool node_local_checkpoints = false;  // every node writes its ranks' part to a disk of its own
   std::optional<DeepSpeedOptimizer> optimizer;
   std::optional<DeepSpeedScheduler> scheduler;  // decides the rates in place of --lr_scheduler_type
+
+  // Of an element of the gradients that travel; unset: of the compute type.
+  std::optional<std::int64_t> wire_bytes() const;
 
   // The schedule of a run of `total_steps` updates; empty without a scheduler. Throws UsageError where the file's
   // total_num_steps or warmup_num_steps are not the run's.

@@ -168,8 +168,12 @@ std::int64_t moment_bytes(const RunShape& run) {
   return 2 * kFloatBytes * owned_elements(run);
 }
 
-std::int64_t wire_element_bytes(const RunShape& run) {
+std::int64_t trained_element_bytes(const RunShape& run) {
   return run.full ? run.compute_bytes : kFloatBytes;
+}
+
+std::int64_t wire_element_bytes(const RunShape& run) {
+  return run.wire_bytes.value_or(trained_element_bytes(run));
 }
 
 std::int64_t wire_buffer_bytes(const RunShape& run) {
@@ -278,8 +282,11 @@ std::int64_t optimizer_working_bytes(const RunShape& run) {
 
 std::int64_t communication_bytes_per_step(const RunShape& run) {
   if (run.ranks == 1) return 0;
-  const std::int64_t passes = run.sharding == Sharding::kStage2 ? run.accumulation + 1 : 2;
-  return passes * wire_element_bytes(run) * (padded_trained_elements(run) / run.ranks) * (run.ranks - 1);
+  const std::int64_t reductions = reduces_once_a_step(run) ? 1 : run.accumulation;
+  // The other pass is of updated weights, or of summed gradients in stage 0, which are float32.
+  const std::int64_t gathered = run.sharding == Sharding::kStage0 ? kFloatBytes : trained_element_bytes(run);
+  const std::int64_t bytes = reductions * wire_element_bytes(run) + gathered;
+  return bytes * (padded_trained_elements(run) / run.ranks) * (run.ranks - 1);
 }
 
 std::int64_t final_model_bytes(const RunShape& run) {

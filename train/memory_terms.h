@@ -41,7 +41,8 @@ std::int64_t moment_bytes(const RunShape& run);
 // kWireBuffers units on the way to other ranks, each of the size of the largest; and as much for what comes in.
 // None of one rank.
 std::int64_t wire_buffer_bytes(const RunShape& run);
-std::int64_t wire_element_bytes(const RunShape& run);  // e, but 4 for adapters
+std::int64_t wire_element_bytes(const RunShape& run);     // what gradients travel in: e, but 4 for adapters, or as told
+std::int64_t trained_element_bytes(const RunShape& run);  // e, but 4 for adapters
 
 // ---- Activations of one micro-batch --------------------------------------------------------------------------------
 // What autograd keeps of one layer for its backward pass, bytes a token (model/decoder_layer.cpp):

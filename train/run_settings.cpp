@@ -30,8 +30,16 @@ OptimizerSettings optimizer_settings(const TrainerOptions& options) {
 }
 
 TrainStepSettings step_settings(const TrainerOptions& options, const StepPlan& plan) {
-  return {options.normalization, plan.accumulation,         options.max_grad_norm, options.deterministic_reduce,
-          options.seed,          options.optimization.fp16, options.loss_scale};
+  TrainStepSettings settings;
+  settings.normalization = options.normalization;
+  settings.accumulation = plan.accumulation;
+  settings.max_grad_norm = options.max_grad_norm;
+  settings.norm_by_block = options.deterministic_reduce;
+  settings.seed = options.seed;
+  settings.skip_non_finite = options.optimization.on_non_finite == "skip";
+  settings.scale_loss = options.optimization.fp16;
+  settings.loss_scale = options.loss_scale;
+  return settings;
 }
 
 ScheduleOptions run_schedule(const TrainerOptions& options, std::int64_t total_steps) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,7 +33,8 @@ struct RunShape {
   bool official_alibi = false;  // attention by plain operations: the flash kernels do not serve that mode
 
   Sharding sharding = Sharding::kStage2;
-  bool deterministic_reduce = false;  // reduces after every micro-batch in every stage
+  bool deterministic_reduce = false;       // reduces after every micro-batch in every stage
+  std::optional<std::int64_t> wire_bytes;  // of an element of gradients that travel; unset: of trained weights
   std::int64_t ranks = 1;
   std::int64_t batch = 1;         // rows of a micro-batch
   std::int64_t eval_batch = 0;    // rows of an evaluation batch; 0: no evaluation

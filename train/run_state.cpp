@@ -20,11 +20,26 @@ constexpr auto kFixed = std::to_array<std::string_view>(
      "train_on_prompt", "disable_shuffling", "loss_normalization", "optim"});
 
 // These say where a run writes and how often, not what it computes.
-constexpr auto kFree = std::to_array<std::string_view>(
-    {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "save_in_background", "logging_dir", "report_to",
-     "log_level", "plot_loss", "overwrite_cache", "dataset_cache_dir", "preprocessing_num_workers", "save_total_limit",
-     "recompute_layers", "gradient_accumulation_steps", "num_gpus", "num_processes", "local_rank", "max_restarts",
-     "ddp_timeout"});
+constexpr auto kFree = std::to_array<std::string_view>({"output_dir",
+                                                        "overwrite_output_dir",
+                                                        "resume_from_checkpoint",
+                                                        "save_in_background",
+                                                        "logging_dir",
+                                                        "report_to",
+                                                        "log_level",
+                                                        "plot_loss",
+                                                        "overwrite_cache",
+                                                        "dataset_cache_dir",
+                                                        "preprocessing_num_workers",
+                                                        "save_total_limit",
+                                                        "recompute_layers",
+                                                        "gradient_accumulation_steps",
+                                                        "num_gpus",
+                                                        "num_processes",
+                                                        "local_rank",
+                                                        "max_restarts",
+                                                        "ddp_timeout",
+                                                        "on_non_finite"});
 
 bool among(std::string_view name, const auto& names) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -71,6 +86,7 @@ void save_run_state(const std::filesystem::path& checkpoint,
   file["version"] = kVersion;
   file["step"] = s.step;
   file["updates"] = s.updates;
+  file["non_finite_steps"] = s.non_finite_steps;
   file["epoch"] = s.position.epoch;
   file["micro_batch"] = s.position.micro_batch;
   file["micro_batches_in_all"] = s.position.total;
@@ -100,6 +116,7 @@ RunState load_run_state(const std::filesystem::path& checkpoint) {
     RunState s;
     s.step = file.at("step");
     s.updates = file.at("updates");
+    s.non_finite_steps = file.value("non_finite_steps", std::int64_t{0});
     s.position = {file.at("epoch"), file.at("micro_batch"), file.at("micro_batches_in_all")};
     s.micro_batches_per_step = file.at("micro_batches_per_step");
     s.loss_since_log = file.at("loss_since_log");

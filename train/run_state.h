@@ -12,8 +12,9 @@
 namespace baichuan {
 
 struct RunState {
-  std::int64_t step = 0;     // optimiser steps done, skipped ones included
-  std::int64_t updates = 0;  // without the skipped ones: what the schedule counts
+  std::int64_t step = 0;              // optimiser steps done, skipped ones included
+  std::int64_t updates = 0;           // without the skipped ones: what the schedule counts
+  std::int64_t non_finite_steps = 0;  // skipped, with --on_non_finite skip; no loss below counts them
   DataPosition position;
   std::int64_t micro_batches_per_step = 1;  // over all ranks
   std::int64_t ranks = 1;

@@ -110,8 +110,9 @@ bool TrainStep::run(const StepWork& work,
   optimizer_.finish_gradients();
   optimizer_.scale_gradients(1 / loss_scale);
   exchange(work, step, own, result);
-  result.skipped = !std::isfinite(result.grad_norm);
-  if (result.skipped && !settings_.scale_loss) report_non_finite_gradient(work, step);
+  result.skipped = !result.non_finite.empty() || !std::isfinite(result.grad_norm);
+  if (!result.non_finite.empty()) return true;
+  if (result.skipped && !settings_.scale_loss) settle_non_finite_gradient(work, step, result);
   if (settings_.scale_loss) loss_scale_.update(result.skipped);
   if (result.skipped) return true;
   // torch.nn.utils.clip_grad_norm_'s factor, with its 1e-6.
@@ -149,14 +150,18 @@ void TrainStep::exchange(const StepWork& work, std::int64_t step, const Figures&
   }
   const at::Tensor all = group_.gather_numbers(at::cat({head, optimizer_.squared_norms(settings_.norm_by_block)}));
   const auto table = all.accessor<double, 2>();
-  if (!own.non_finite_loss.empty()) throw TrainingError("{}", own.non_finite_loss);
+  const bool stops = !settings_.skip_non_finite;
+  if (stops && !own.non_finite_loss.empty()) throw TrainingError("{}", own.non_finite_loss);
+  bool finite = true;
   for (std::int64_t r = 0; r < ranks; ++r) {
-    if (table[r][0] != 0)
+    finite = finite && table[r][0] == 0;
+    if (stops && !finite)
       throw TrainingError(
           "step {}: expected a finite loss; rank {} found one that is not, see its own words; nothing was updated",
           step, r);
     result.stop_signal = std::max(result.stop_signal, static_cast<int>(table[r][1]));
   }
+  if (!finite) result.non_finite = words_of_all(own.non_finite_loss);
   for (std::int64_t i = 0; i < work.micro_batches; ++i) {
     const std::int64_t at = 2 + 2 * (i / ranks);
     result.loss += table[i % ranks][at];
@@ -165,12 +170,21 @@ void TrainStep::exchange(const StepWork& work, std::int64_t step, const Figures&
   result.grad_norm = optimizer_.global_norm(all.narrow(1, head.numel(), all.size(1) - head.numel()));
 }
 
-void TrainStep::report_non_finite_gradient(const StepWork& work, std::int64_t step) {
+// The first that a rank has to say.
+std::string TrainStep::words_of_all(const std::string& own) {
+  for (const auto& words : group_.gather_texts(own, "the account of a step that is not finite"))
+    if (!words.empty()) return words;
+  return {};
+}
+
+void TrainStep::settle_non_finite_gradient(const StepWork& work, std::int64_t step, TrainStepResult& result) {
   const std::string name = optimizer_.first_non_finite_gradient();
-  throw TrainingError(
+  const std::string account = fmt::format(
       "step {}: expected finite gradients; the gradient of {} is not (samples {}); nothing was updated; "
       "lower the learning rate or look at these rows with `baichuan preview`",
       step, name.empty() ? "a parameter that another rank holds" : name, sample_list(work.own));
+  if (!settings_.skip_non_finite) throw TrainingError("{}", account);
+  result.non_finite = words_of_all(name.empty() ? "" : account);
 }
 
 std::string TrainStep::describe_non_finite_loss(const Batch& batch, std::int64_t step, double loss) {
@@ -185,7 +199,7 @@ std::string TrainStep::describe_non_finite_loss(const Batch& batch, std::int64_t
   return fmt::format(
       "step {}: expected a finite loss; found {} for samples {}, first bad tensor: {}; nothing was updated; "
       "check these rows with `baichuan preview`, lower the learning rate or use --bf16",
-      step, loss, sample_list({&batch, 1}), first_bad);
+      step, std::isnan(loss) ? std::abs(loss) : loss, sample_list({&batch, 1}), first_bad);  // no "-nan"
 }
 
 }  // namespace baichuan

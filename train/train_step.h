@@ -30,6 +30,7 @@ struct TrainStepSettings {
   double max_grad_norm = 1;       // 0: no clipping
   bool norm_by_block = false;     // the norm's bits are the same for any number of ranks (sharded parameters)
   std::uint64_t seed = 42;        // of the dropout
+  bool skip_non_finite = false;   // leave out a step whose loss or gradient is not finite; else it stops the run
   bool scale_loss = false;        // float16
   LossScaleOptions loss_scale;
 };
@@ -50,7 +51,8 @@ struct TrainStepResult {
   double grad_norm = 0;  // before clipping
   std::int64_t target_tokens = 0;
   std::int64_t tokens = 0;
-  bool skipped = false;              // gradients overflowed in float16: no update, the scale is lowered
+  bool skipped = false;              // no update: gradients overflowed in float16, and the scale is lowered; or:
+  std::string non_finite;            // what was not finite and where, of a step that was left out; empty: all was
   std::vector<double> micro_losses;  // token means, of all ranks' micro-batches in the order of the step
   int stop_signal = 0;               // some rank was asked to stop while the step went on
 };
@@ -66,8 +68,8 @@ class TrainStep {
 
   // `step` counts from 1 and keys the dropout. `interrupt_signal` is asked before each micro-batch. With one rank,
   // run() then returns false at once and nothing has changed; with several, the step is finished, and its result tells
-  // every rank of the signal. Throws TrainingError, before the update and on every rank, when the loss or a gradient is
-  // not finite: it names the step, the samples and the first bad tensor.
+  // every rank of the signal. When the loss or a gradient is not finite, nothing is updated, and every rank throws
+  // TrainingError or, with skip_non_finite, says so in `result`: the step, the samples and the first bad tensor.
   bool run(const StepWork& work,
            std::int64_t step,
            double learning_rate,
@@ -85,8 +87,9 @@ class TrainStep {
   double forward_backward(const Batch& batch, double gradient_scale);
   void run_micro_batch(const Batch& batch, const StepWork& work, std::int64_t step, double loss_scale, Figures& own);
   void exchange(const StepWork& work, std::int64_t step, const Figures& own, TrainStepResult& result);
+  std::string words_of_all(const std::string& own);
   std::string describe_non_finite_loss(const Batch& batch, std::int64_t step, double loss);
-  [[noreturn]] void report_non_finite_gradient(const StepWork& work, std::int64_t step);
+  void settle_non_finite_gradient(const StepWork& work, std::int64_t step, TrainStepResult& result);
 
   BaichuanForCausalLM& model_;
   LoraAdapter* adapter_;

@@ -73,6 +73,7 @@ class Trainer::Run {
   void resume();
   bool do_step();
   void count_step(const PlannedStep& planned, const StepBatches& batches);
+  void count_non_finite();
   void after_step();
   void log_step();
   EvaluationFigures evaluate(const std::function<int()>& interrupt_signal);
@@ -121,6 +122,7 @@ class Trainer::Run {
   int stop_signal_ = 0;
   std::optional<double> last_eval_loss_;
   std::int64_t eval_step_ = -1;
+  std::int64_t non_finite_in_a_row_ = 0;
   std::optional<std::int64_t> best_step_;
   std::int64_t saved_step_ = -1;
   std::int64_t flos_parameters_ = 0;
@@ -244,9 +246,12 @@ void Trainer::Run::count_step(const PlannedStep& planned, const StepBatches& bat
   ++state_.step;
   if (!last_.skipped) ++state_.updates;
   state_.position = sequence_.position();
-  state_.loss_since_log += last_.loss;
-  state_.loss_in_all += last_.loss;
-  ++state_.steps_since_log;
+  if (last_.non_finite.empty()) {
+    state_.loss_since_log += last_.loss;
+    state_.loss_in_all += last_.loss;
+    ++state_.steps_since_log;
+  }
+  count_non_finite();
   state_.total_flos += 6.0 * static_cast<double>(batches.padded_tokens) * static_cast<double>(flos_parameters_);
   state_.samples_seen += batches.rows;
   if (hooks_.observer != nullptr) {
@@ -255,6 +260,19 @@ void Trainer::Run::count_step(const PlannedStep& planned, const StepBatches& bat
     hooks_.observer->on_step(state_.step, last_rate_, last_);
   }
   clock_->step_done(state_.step, last_.tokens);
+}
+
+// Weights that have diverged never come back: a run does not go on skipping.
+void Trainer::Run::count_non_finite() {
+  constexpr std::int64_t kMostInARow = 10;
+  if (last_.non_finite.empty()) {
+    non_finite_in_a_row_ = 0;
+    return;
+  }
+  ++state_.non_finite_steps;
+  if (++non_finite_in_a_row_ == kMostInARow)
+    throw TrainingError("expected one of {} steps in a row to be finite; the last: {}", kMostInARow, last_.non_finite);
+  log::warning("{}; the step is left out, {} so far", last_.non_finite, state_.non_finite_steps);
 }
 
 bool Trainer::Run::due(const std::string& strategy, double every) const {
@@ -282,9 +300,11 @@ LogPosition Trainer::Run::here() const {
 }
 
 void Trainer::Run::log_step() {
+  if (state_.steps_since_log == 0) return;  // all were left out, and said so
   TrainLogRow row;
   row.at = here();
   row.loss = state_.loss_since_log / static_cast<double>(state_.steps_since_log);
+  if (state_.non_finite_steps > 0) row.non_finite_steps = state_.non_finite_steps;
   row.learning_rate = options_.compat_2023 ? next_rate() : last_rate_;
   if (std::isfinite(last_.grad_norm)) row.grad_norm = last_.grad_norm;
   row.tokens_per_second = clock_->tokens_per_second();
@@ -421,7 +441,8 @@ void Trainer::Run::finish() {
   saver_.finish();
   TrainSummary summary;
   summary.at = here();
-  summary.mean_loss = state_.step > 0 ? state_.loss_in_all / static_cast<double>(state_.step) : 0;
+  const std::int64_t with_loss = state_.step - state_.non_finite_steps;
+  summary.mean_loss = with_loss > 0 ? state_.loss_in_all / static_cast<double>(with_loss) : 0;
   summary.runtime_seconds = clock_->elapsed_seconds();
   summary.samples = state_.samples_seen;
   summary.steps = state_.step;

@@ -139,6 +139,7 @@ void TrainingLog::on_train_log(const TrainLogRow& row) {
   OrderedJson more = OrderedJson::object();
   put(more, "tokens_per_second", row.tokens_per_second);
   put(more, "grad_norm", row.grad_norm);
+  put(more, "non_finite_steps", row.non_finite_steps);
   put(more, "mfu", row.mfu);
   put(more, "peak_memory_bytes", row.peak_memory_bytes);
   Json past{{"step", row.at.step}, {"epoch", row.at.epoch}, {"loss", row.loss}, {"learning_rate", row.learning_rate}};

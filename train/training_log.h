@@ -31,7 +31,8 @@ struct TrainLogRow {
   double learning_rate = 0;
   std::optional<double> grad_norm;  // before clipping
   std::optional<double> tokens_per_second;
-  std::optional<double> mfu;  // share of the device's peak, 0 … 1
+  std::optional<std::int64_t> non_finite_steps;  // left out since the start of the run
+  std::optional<double> mfu;                     // share of the device's peak, 0 … 1
   std::optional<std::int64_t> peak_memory_bytes;
 };
 

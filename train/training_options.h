@@ -49,6 +49,7 @@ struct OptimizationOptions {
   double adam_beta1 = 0.9;
   double adam_beta2 = 0.999;
   double adam_epsilon = 1e-8;
+  std::string on_non_finite = "error";
   double max_grad_norm = 1.0;
   double num_train_epochs = 3;
   std::int64_t max_steps = -1;
@@ -75,6 +76,11 @@ struct OptimizationOptions {
     field(&O::max_grad_norm, {.name = "max_grad_norm",
                               .help = "Global gradient norm above which gradients are scaled down; 0 never.",
                               .range = {.min = 0}});
+    field(&O::on_non_finite,
+          {.name = "on_non_finite",
+           .help = "What a loss or gradient that is not finite does: stop the run before the update, or leave out the "
+                   "step and count it (ten in a row stop the run).",
+           .choices = "error|skip"});
     field(&O::num_train_epochs, {.name = "num_train_epochs", .help = "Passes over the data.", .range = {.min = 0}});
     field(&O::max_steps, {.name = "max_steps",
                           .help = "Optimiser steps; above 0 it replaces num_train_epochs.",

@@ -258,8 +258,21 @@ SftSplits prepare_rows(const TrainCommandOptions& o,
   return prepare_sft(ready, tokenizer, seed);
 }
 
-Sharding sharding_of_run(const TrainCommandOptions& o, const TrainerOptions& trainer, std::int64_t ranks) {
-  return sharding_of(o, trainer.deepspeed ? std::optional(trainer.deepspeed->stage) : std::nullopt, ranks);
+at::ScalarType scalar_type(DeepSpeedDtype dtype) {
+  if (dtype == DeepSpeedDtype::kFloat32) return at::kFloat;
+  return dtype == DeepSpeedDtype::kFloat16 ? at::kHalf : at::kBFloat16;
+}
+
+// Units travel whole: a parameter is never cut in two.
+void warn_of_small_buckets(const DeepSpeedConfig& deepspeed, const ShardedParameters& sharded) {
+  const std::int64_t unit = sharded.largest_unit_elements();
+  const auto warn = [&](const char* key, std::int64_t elements) {
+    if (elements < unit)
+      log::warning("{}: '{}' {} is smaller than a layer, the embedding or the head: up to {} elements travel at a time",
+                   deepspeed.origin, key, elements, unit);
+  };
+  if (deepspeed.reduce_bucket_elements) warn("zero_optimization.reduce_bucket_size", *deepspeed.reduce_bucket_elements);
+  warn("zero_optimization.allgather_bucket_size", deepspeed.allgather_bucket_elements);
 }
 
 // Null where one rank holds whole parameters.
@@ -268,7 +281,7 @@ std::unique_ptr<ShardedParameters> divide_parameters(const TrainCommandOptions& 
                                                      BaichuanForCausalLM& model,
                                                      TrainedWeights& weights,
                                                      ProcessGroup& group) {
-  const Sharding divided = sharding_of_run(o, trainer, group.size());
+  const Sharding divided = sharding_of(o, trainer.deepspeed, group.size());
   if (!o.finetuning.do_train || divided == Sharding::kPlain) return nullptr;
   ShardingOptions sharding;
   sharding.stage = static_cast<std::int64_t>(divided);
@@ -276,7 +289,11 @@ std::unique_ptr<ShardedParameters> divide_parameters(const TrainCommandOptions& 
   log::info("{} ranks, ZeRO stage {}: {}", group.size(), sharding.stage,
             sharding.every_micro_batch ? "gradients are reduced after every micro-batch"
                                        : "gradients are reduced once a step");
-  return shard_model(model, weights.parameters(), group, sharding);
+  if (trainer.deepspeed && trainer.deepspeed->communication_dtype)
+    sharding.wire_type = scalar_type(*trainer.deepspeed->communication_dtype);
+  auto sharded = shard_model(model, weights.parameters(), group, sharding);
+  if (trainer.deepspeed && !group.is_solo()) warn_of_small_buckets(*trainer.deepspeed, *sharded);
+  return sharded;
 }
 
 // --recompute_layers auto: as few as the plan says, of the memory that is free now and what the weights hold already.
@@ -285,9 +302,8 @@ std::int64_t choose_recomputed_layers(const TrainCommandOptions& o,
                                       const RankEnvironment& environment,
                                       const BaichuanForCausalLM& model,
                                       std::int64_t longest) {
-  const Sharding sharding = sharding_of_run(o, trainer, environment.world_size);
   const auto stored = static_cast<std::int64_t>(model.lm_head->weight.element_size());
-  RunShape shape = training_shape(o, model.config(), stored, sharding, environment.world_size);
+  RunShape shape = training_shape(o, trainer.deepspeed, model.config(), stored, environment.world_size);
   shape.longest = longest;
   shape.on_gpu = model.device().is_cuda();
   // Ranks on the CPUs of one machine share its memory; a tenth is left for what the plan does not see.

@@ -63,4 +63,19 @@ void run_ranks(std::int64_t ranks, const std::function<void(ProcessGroup& group)
   if (consequence) std::rethrow_exception(consequence);
 }
 
+void run_alone_with_backend(const std::function<void(ProcessGroup& group)>& body) {
+  std::exception_ptr failure;
+  std::jthread([&] {
+    try {
+      at::set_num_threads(1);
+      const auto store = c10::make_intrusive<c10d::HashStore>();
+      const auto backend = make_gloo_backend(store, 0, 1, "127.0.0.1", kTimeout);
+      body(*make_c10d_group(backend, store, {.timeout = kTimeout}));
+    } catch (...) {
+      failure = std::current_exception();
+    }
+  }).join();
+  if (failure) std::rethrow_exception(failure);
+}
+
 }  // namespace baichuan

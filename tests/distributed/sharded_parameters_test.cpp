@@ -104,6 +104,27 @@ TEST_P(ShardedGradients, ReducedOnceAStepTheyAgreeUpToRounding) {
   });
 }
 
+TEST_P(ShardedGradients, TravelInTheTypeAskedFor) {
+  const auto [ranks, stage] = GetParam();
+  const auto exact = reference_gradients(at::kFloat);
+  run_ranks(ranks, [&, stage = stage](ProcessGroup& group) {
+    ShardedParameters sharded(make_units(at::kFloat), group,
+                              {.stage = stage, .every_micro_batch = true, .wire_type = at::kBFloat16});
+    run_step(sharded, group);
+    std::int64_t rounded = 0;
+    for (const auto& slice : sharded.slices()) {
+      const auto part = exact.at(slice.name).flatten().narrow(0, slice.first, slice.gradient.numel());
+      EXPECT_TRUE(torch::allclose(slice.gradient, part, 2e-2, 2e-2)) << slice.name;
+      rounded += (slice.gradient != part).sum().item<std::int64_t>();
+    }
+    if (group.is_solo()) {
+      EXPECT_EQ(rounded, 0) << "nothing travels";
+    } else if (group.rank() == 0) {
+      EXPECT_GT(rounded, 0);
+    }
+  });
+}
+
 TEST_P(ShardedGradients, HaveTheSameNormForAnyNumberOfRanks) {
   const auto [ranks, stage] = GetParam();
   double alone = 0;

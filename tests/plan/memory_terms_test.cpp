@@ -189,8 +189,15 @@ TEST(MemoryTerms, AStepSendsWhatItsStageSays) {
   const double parameters = static_cast<double>(padded_trained_elements(run));
   const double others = 7.0 / 8;
   EXPECT_DOUBLE_EQ(static_cast<double>(communication_bytes_per_step(run)), (8 + 1) * 2 * parameters * others);
-  for (const Sharding stage : {Sharding::kStage0, Sharding::kStage1})
-    EXPECT_DOUBLE_EQ(static_cast<double>(communication_bytes_per_step(with(run, stage))), 2 * 2 * parameters * others);
+  const auto bytes_of_stage = [&](Sharding stage) {
+    return static_cast<double>(communication_bytes_per_step(with(run, stage)));
+  };
+  EXPECT_DOUBLE_EQ(bytes_of_stage(Sharding::kStage1), (2 + 2) * parameters * others);
+  EXPECT_DOUBLE_EQ(bytes_of_stage(Sharding::kStage0), (2 + 4) * parameters * others) << "summed gradients are float32";
+  RunShape wide = run;
+  wide.wire_bytes = 4;
+  EXPECT_DOUBLE_EQ(static_cast<double>(communication_bytes_per_step(wide)), (8 * 4 + 2) * parameters * others);
+  EXPECT_EQ(wire_buffer_bytes(wide), 2 * wire_buffer_bytes(run));
   RunShape alone = run;
   alone.ranks = 1;
   EXPECT_EQ(communication_bytes_per_step(alone), 0);

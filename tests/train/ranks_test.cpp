@@ -88,6 +88,18 @@ TEST_F(Ranks, AddingInOneOrderTheyGiveTheSameBitsInEveryStage) {
   }
 }
 
+TEST_F(Ranks, OneThatExchangesWithItselfGivesTheSameBits) {
+  const auto alone = train_with(1, run_into("alone", 1, 4));
+  for (const std::int64_t stage : {0, 1, 2}) {
+    run_alone_with_backend([&](ProcessGroup& group) {
+      TinyRun run = run_into(fmt::format("stage{}", stage), 1, 4);
+      run.stage = stage;
+      run.group = &group;
+      expect_same_bits(alone, train(run), fmt::format(" in stage {}", stage));
+    });
+  }
+}
+
 TEST_F(Ranks, FullTrainingInBf16GivesTheSameBits) {
   const auto full = [this](const std::string& name, std::int64_t ranks) {
     TinyRun run = run_into(name, ranks, 4);

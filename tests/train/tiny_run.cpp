@@ -53,6 +53,7 @@ TinyResult train(const TinyRun& run) {
   const Tokenizer tokenizer(run.model_directory);
   const auto rows = prepare_sft(run.data, tokenizer, run.trainer.seed);
   LoadOptions load;
+  load.device = run.device;
   if (run.full || run.compute != at::kFloat) load.dtype = run.compute;
   const auto model = load_model(run.model_directory, load);
   model->set_compute_dtype(run.compute);
@@ -93,14 +94,17 @@ TinyResult train(const TinyRun& run) {
     Trainer trainer(inputs, options, hooks);
     result.signal = trainer.train();
   }
-  for (const auto& [name, tensor] : weights->parameters()) result.weights[name] = tensor.detach().clone();
+  for (const auto& [name, tensor] : weights->parameters())
+    result.weights[name] = tensor.detach().to(at::kCPU, /*non_blocking=*/false, /*copy=*/true);
   return result;
 }
 
 void write_tiny_model(const std::filesystem::path& directory, at::ScalarType dtype) {
   std::filesystem::create_directories(directory);
-  const std::filesystem::path tokenizer_file = BAICHUAN_SOURCE_DIR "/configs/quickstart/tokenizer.model";
-  std::filesystem::copy_file(tokenizer_file, directory / "tokenizer.model",
+  // A bundle for a machine with a GPU carries the file (tools/gpu_bundle).
+  const char* const carried = std::getenv("BAICHUAN_TEST_SOURCE_DIR");
+  const std::filesystem::path source = carried != nullptr ? carried : BAICHUAN_SOURCE_DIR;
+  std::filesystem::copy_file(source / "configs/quickstart/tokenizer.model", directory / "tokenizer.model",
                              std::filesystem::copy_options::overwrite_existing);
   const Tokenizer tokenizer(directory);
   Json config = {{"architectures", {"BaichuanForCausalLM"}},

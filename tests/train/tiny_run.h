@@ -35,6 +35,7 @@ struct TinyRun {
   std::filesystem::path adapter_directory;  // empty: a fresh adapter
   bool full = false;
   at::ScalarType compute = at::kFloat;
+  at::Device device = at::kCPU;
   std::int64_t recompute = 0;
   LoraOptions lora;
   DataOptions data;
