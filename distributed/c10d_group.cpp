@@ -62,6 +62,17 @@ class WorkUnderWay : public PendingCollective {
   c10::intrusive_ptr<c10d::Work> work_;
 };
 
+class SeveralUnderWay : public PendingCollective {
+ public:
+  explicit SeveralUnderWay(std::vector<WorkUnderWay> works) : works_(std::move(works)) {}
+  void wait() override {
+    for (auto& work : works_) work.wait();
+  }
+
+ private:
+  std::vector<WorkUnderWay> works_;
+};
+
 // Everybody's slices for this rank arrive side by side and are added in the order of the ranks.
 class OrderedSum : public PendingCollective {
  public:
@@ -118,8 +129,19 @@ class C10dGroup : public ProcessGroup {
     return translate_errors(rank(), kName, [&]() -> std::unique_ptr<PendingCollective> {
       at::Tensor all = as_bytes(flat);
       const std::int64_t n = all.numel() / size();
-      at::Tensor own = all.narrow(0, rank() * n, n);
-      return std::make_unique<WorkUnderWay>(rank(), kName, backend_->_allgather_base(all, own));
+      if (on_gpus()) {
+        at::Tensor own = all.narrow(0, rank() * n, n);
+        return std::make_unique<WorkUnderWay>(rank(), kName, backend_->_allgather_base(all, own));
+      }
+      // Gloo gathers into memory of its own and copies from there; its broadcast writes in place.
+      std::vector<WorkUnderWay> works;
+      for (std::int64_t r = 0; r < size(); ++r) {
+        std::vector<at::Tensor> slice{all.narrow(0, r * n, n)};
+        c10d::BroadcastOptions from;
+        from.rootRank = r;
+        works.emplace_back(rank(), kName, backend_->broadcast(slice, from));
+      }
+      return std::make_unique<SeveralUnderWay>(std::move(works));
     });
   }
 
@@ -127,7 +149,7 @@ class C10dGroup : public ProcessGroup {
     constexpr const char* kName = "the exchange of figures";
     enter_phase("in the exchange of figures");
     return translate_errors(rank(), kName, [&] {
-      const auto device = backend_->getBackendName() == "nccl" ? at::Device(at::kCUDA) : at::Device(at::kCPU);
+      const auto device = on_gpus() ? at::Device(at::kCUDA) : at::Device(at::kCPU);
       at::Tensor all = at::empty({size() * values.numel()}, values.options().device(device));
       at::Tensor own = values.to(device).contiguous();
       backend_->_allgather_base(all, own)->wait();
@@ -191,6 +213,8 @@ class C10dGroup : public ProcessGroup {
     monitor.on_stall = options_.on_stall;
     return monitor;
   }
+
+  bool on_gpus() const { return backend_->getBackendName() == "nccl"; }
 
   static std::string key_of(const std::string& round, std::int64_t rank) { return fmt::format("{}/{}", round, rank); }
 

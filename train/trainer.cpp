@@ -272,7 +272,7 @@ void Trainer::Run::count_non_finite() {
   ++state_.non_finite_steps;
   if (++non_finite_in_a_row_ == kMostInARow)
     throw TrainingError("expected one of {} steps in a row to be finite; the last: {}", kMostInARow, last_.non_finite);
-  log::warning("{}; the step is left out, {} so far", last_.non_finite, state_.non_finite_steps);
+  if (leads()) log::warning("{}; the step is left out, {} so far", last_.non_finite, state_.non_finite_steps);
 }
 
 bool Trainer::Run::due(const std::string& strategy, double every) const {

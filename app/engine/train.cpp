@@ -322,7 +322,6 @@ std::int64_t choose_recomputed_layers(const TrainCommandOptions& o,
 int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   TrainCommandOptions o = options;
   log::set_level(log::parse_level(o.run.log_level));
-  install_interrupt_handlers();
   const RankEnvironment environment = read_rank_environment(o.launcher.local_rank);
   const bool leads = environment.rank == 0;
   if (!leads && !table.given("log_level")) log::set_level(log::Level::kWarning);
@@ -334,6 +333,7 @@ int run_train(const TrainCommandOptions& options, const OptionTable& table) {
   const auto directory = resolve_model_directory(o.model.model_name_or_path, o.model.cache_dir, o.model.model_revision);
   const at::Device device = select_device(device_of_rank(o.model.device, environment));
   const auto group = connect_ranks(o, environment, device);
+  install_interrupt_handlers();  // not before: nothing looks at a signal while ranks wait for one another
   const SharedDisks disks = SharedDisks::find(*group, o.logging.output_dir);
   if (leads && disks.count() > 1)
     log::info(

@@ -2,8 +2,12 @@
 #include <chrono>
 #include <csignal>
 
+#include <arpa/inet.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "core/files.h"
 #include "core/json.h"
@@ -121,6 +125,42 @@ TEST_F(RanksProgram, StopsAllRanksAtOneStepWhenOneIsAskedTo) {
   ::kill(running.ranks().at(1), SIGTERM);
   EXPECT_EQ(running.wait(), 143) << read_file(scratch_ / "err");
   EXPECT_EQ(list_checkpoints(scratch_ / "stopped").size(), 1u);
+}
+
+// A port of this machine on which nobody listens.
+std::uint16_t free_port() {
+  const int socket = ::socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  ::bind(socket, reinterpret_cast<const sockaddr*>(&address), size);
+  ::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size);
+  ::close(socket);
+  return ntohs(address.sin_port);
+}
+
+TEST_F(RanksProgram, ASignalEndsARankThatWaitsForTheOthers) {
+  const std::uint16_t port = free_port();
+  RunSetup alone = setup_;
+  alone.environment.insert({{"RANK", "0"},
+                            {"LOCAL_RANK", "0"},
+                            {"WORLD_SIZE", "2"},
+                            {"LOCAL_WORLD_SIZE", "2"},
+                            {"MASTER_ADDR", "127.0.0.1"},
+                            {"MASTER_PORT", std::to_string(port)}});
+  auto all = words("waits", 1, 1);
+  std::erase(all, "--num_processes=1");
+  RunningProgram running(all, alone, scratch_ / "err");
+  const std::string listens = fmt::format(":{:04X} ", port);
+  const auto is_up = [&] {
+    return (read_file("/proc/net/tcp") + read_file("/proc/net/tcp6")).find(listens) != std::string::npos;
+  };
+  ASSERT_TRUE(wait_until(is_up)) << read_file(scratch_ / "err");
+  const auto began = Clock::now();
+  ::kill(running.pid(), SIGTERM);
+  EXPECT_EQ(running.wait(), 143) << read_file(scratch_ / "err");
+  EXPECT_LT(Clock::now() - began, std::chrono::seconds(10));
 }
 
 TEST_F(RanksProgram, NamesARankThatHangs) {

@@ -69,6 +69,14 @@ TEST_F(DeepSpeedOptimization, OtherOptimizersAreRefusedWithTheBuiltOnes) {
   EXPECT_EQ(failure(R"({"optimizer": {"params": {}}})"), ": 'optimizer' needs a type; write AdamW");
 }
 
+TEST_F(DeepSpeedOptimization, HowAdamWIsBuiltInPythonHasNoEffectHere) {
+  EXPECT_NO_THROW(load(optimizer("AdamW", all_auto_ + R"(, "fused": true, "foreach": false)")));
+  EXPECT_NO_THROW(load(optimizer("AdamW", all_auto_ + R"(, "fp32_optimizer_states": true)")));
+  const std::string narrow = all_auto_ + R"(, "fp32_optimizer_states": false)";
+  EXPECT_NE(failure(optimizer("AdamW", narrow)).find("'optimizer.params.fp32_optimizer_states' is refused"),
+            std::string::npos);
+}
+
 TEST_F(DeepSpeedOptimization, WrongParametersAreNamed) {
   EXPECT_EQ(failure(optimizer("AdamW", R"("betas": [0.9])")),
             ": 'optimizer.params.betas' must be two numbers from 0 to below 1, or \"auto\"; found [0.9]");
