@@ -55,9 +55,9 @@ bool reduces_once_a_step(const RunShape& run) {
   return may && !run.deterministic_reduce;
 }
 
-// Autograd adds micro-batches to a float32 gradient of its own: plain, alone, or until the reduction of the step.
-bool autograd_accumulates(const RunShape& run) {
-  return run.sharding == Sharding::kPlain || run.ranks == 1 || reduces_once_a_step(run);
+// Gradients travel: neither plain nor alone.
+bool exchanges_gradients(const RunShape& run) {
+  return run.sharding != Sharding::kPlain && run.ranks > 1;
 }
 
 // Elements of trained state that one rank holds under masters and moments.
@@ -79,7 +79,8 @@ bool flash(const RunShape& run) {
 // the float32 one (ATen's add of two types copies); what is reduced at once is copied into the wire buffer as it is.
 std::int64_t weight_gradient_bytes(const RunShape& run, std::int64_t elements) {
   if (!run.full) return 0;
-  const bool widened = !run.on_gpu && run.compute_bytes != kFloatBytes && autograd_accumulates(run);
+  const bool widened =
+      !run.on_gpu && run.compute_bytes != kFloatBytes && (!exchanges_gradients(run) || reduces_once_a_step(run));
   return elements * (run.compute_bytes + (widened ? kFloatBytes : 0));
 }
 
@@ -155,7 +156,7 @@ std::int64_t weight_bytes(const RunShape& run) {
 
 std::int64_t gradient_bytes(const RunShape& run) {
   const std::int64_t all = kFloatBytes * padded_trained_elements(run);
-  if (run.sharding == Sharding::kPlain || run.ranks == 1) return all;
+  if (!exchanges_gradients(run)) return all;
   const std::int64_t reduced = sliced(run) ? all / run.ranks : all;
   return reduces_once_a_step(run) ? all + reduced : reduced;
 }
@@ -177,7 +178,7 @@ std::int64_t wire_element_bytes(const RunShape& run) {
 }
 
 std::int64_t wire_buffer_bytes(const RunShape& run) {
-  if (run.sharding == Sharding::kPlain || run.ranks == 1) return 0;
+  if (!exchanges_gradients(run)) return 0;
   return 2 * kWireBuffers * wire_element_bytes(run) * largest_unit_elements(run);
 }
 

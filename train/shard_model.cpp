@@ -3,8 +3,6 @@
 #include <charconv>
 #include <optional>
 
-#include <malloc.h>
-
 #include <torch/torch.h>
 
 #include "model/baichuan_for_causal_lm.h"
@@ -42,7 +40,6 @@ std::unique_ptr<ShardedParameters> shard_model(BaichuanForCausalLM& model,
   model.model->before_unit = [owner = sharded.get(), place](std::size_t unit) {
     if (place[unit]) owner->wait_for(*place[unit]);
   };
-  ::malloc_trim(0);  // smaller parameters came from the heap: their pages of before would stay
   return sharded;
 }
 

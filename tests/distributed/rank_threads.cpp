@@ -21,11 +21,12 @@ constexpr std::chrono::seconds kTimeout(60);
 void run_rank(const c10::intrusive_ptr<c10d::Store>& store,
               std::int64_t rank,
               std::int64_t ranks,
+              bool with_backend,
               const std::function<void(ProcessGroup&)>& body,
               std::exception_ptr& failure) {
   try {
     at::set_num_threads(1);
-    if (ranks == 1) {
+    if (!with_backend) {
       body(*make_solo_group());
       return;
     }
@@ -38,9 +39,7 @@ void run_rank(const c10::intrusive_ptr<c10d::Store>& store,
   }
 }
 
-}  // namespace
-
-void run_ranks(std::int64_t ranks, const std::function<void(ProcessGroup& group)>& body) {
+void run_in_threads(std::int64_t ranks, bool with_backend, const std::function<void(ProcessGroup&)>& body) {
   // c10d keeps one record of collectives a process, which is not made for several ranks in one.
   ::setenv("TORCH_FR_BUFFER_SIZE", "0", /*overwrite=*/1);
   const auto store = c10::make_intrusive<c10d::HashStore>();
@@ -48,7 +47,8 @@ void run_ranks(std::int64_t ranks, const std::function<void(ProcessGroup& group)
   {
     std::vector<std::jthread> threads;
     for (std::int64_t r = 0; r < ranks; ++r)
-      threads.emplace_back([&, r] { run_rank(store, r, ranks, body, failures[static_cast<std::size_t>(r)]); });
+      threads.emplace_back(
+          [&, r] { run_rank(store, r, ranks, with_backend, body, failures[static_cast<std::size_t>(r)]); });
   }
   // A rank that lost the others is not the one to hear.
   std::exception_ptr consequence;
@@ -63,19 +63,14 @@ void run_ranks(std::int64_t ranks, const std::function<void(ProcessGroup& group)
   if (consequence) std::rethrow_exception(consequence);
 }
 
+}  // namespace
+
+void run_ranks(std::int64_t ranks, const std::function<void(ProcessGroup& group)>& body) {
+  run_in_threads(ranks, ranks > 1, body);
+}
+
 void run_alone_with_backend(const std::function<void(ProcessGroup& group)>& body) {
-  std::exception_ptr failure;
-  std::jthread([&] {
-    try {
-      at::set_num_threads(1);
-      const auto store = c10::make_intrusive<c10d::HashStore>();
-      const auto backend = make_gloo_backend(store, 0, 1, "127.0.0.1", kTimeout);
-      body(*make_c10d_group(backend, store, {.timeout = kTimeout}));
-    } catch (...) {
-      failure = std::current_exception();
-    }
-  }).join();
-  if (failure) std::rethrow_exception(failure);
+  run_in_threads(1, true, body);
 }
 
 }  // namespace baichuan

@@ -40,15 +40,11 @@ class Nccl : public testing::TestWithParam<Case> {
   }
 
   TinyRun run_into(const std::string& name, bool divided) {
-    TinyRun run;
-    run.model_directory = directory_.path() / "model";
+    TinyRun run = tiny_run(directory_.path(), name);
     run.device = at::Device(at::kCUDA, 0);
     run.full = GetParam().full;
     run.compute = run.full ? at::kBFloat16 : at::kFloat;
-    run.data.dataset = (directory_.path() / "rows.json").string();
-    run.data.template_name = "baichuan";
     run.data.val_size = 4;
-    run.data.dataset_cache_dir = (directory_.path() / "cache").string();
     run.sharded = divided;
     run.stage = GetParam().stage;
     if (divided) run.group = group_.get();
@@ -58,10 +54,8 @@ class Nccl : public testing::TestWithParam<Case> {
     t.optimization.per_device_train_batch_size = 2;
     t.optimization.gradient_accumulation_steps = 2;
     t.optimization.num_train_epochs = 1;
-    t.logging.output_dir = (directory_.path() / name).string();
     t.logging.save_steps = 2;
     t.logging.logging_steps = 1;
-    std::filesystem::create_directories(t.logging.output_dir);
     return run;
   }
 

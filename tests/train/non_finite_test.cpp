@@ -61,11 +61,7 @@ class NonFinite : public testing::Test {
 
   // Four steps of four rows, in the order of the file: the bad one is in the third.
   TinyRun run_into(const std::string& name, std::int64_t micro_batches) {
-    TinyRun run;
-    run.model_directory = directory_.path() / "model";
-    run.data.dataset = (directory_.path() / "rows.json").string();
-    run.data.template_name = "baichuan";
-    run.data.dataset_cache_dir = (directory_.path() / "cache").string();
+    TinyRun run = tiny_run(directory_.path(), name);
     auto& t = run.trainer;
     t.deterministic_reduce = true;
     run.sharded = true;
@@ -75,10 +71,8 @@ class NonFinite : public testing::Test {
     t.optimization.per_device_train_batch_size = 2;
     t.optimization.gradient_accumulation_steps = micro_batches;
     t.optimization.num_train_epochs = 1;
-    t.logging.output_dir = (directory_.path() / name).string();
     t.logging.logging_steps = 1;
     t.logging.save_steps = 3;
-    std::filesystem::create_directories(t.logging.output_dir);
     return run;
   }
 

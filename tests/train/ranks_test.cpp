@@ -29,12 +29,8 @@ class Ranks : public testing::Test {
 
   // A step is of `micro_batches` micro-batches over all ranks.
   TinyRun run_into(const std::string& name, std::int64_t ranks, std::int64_t micro_batches) {
-    TinyRun run;
-    run.model_directory = directory_.path() / "model";
-    run.data.dataset = (directory_.path() / "rows.json").string();
-    run.data.template_name = "baichuan";
+    TinyRun run = tiny_run(directory_.path(), name);
     run.data.val_size = 4;
-    run.data.dataset_cache_dir = (directory_.path() / "cache").string();
     run.lora.lora_dropout = 0.1;
     run.sharded = true;
     auto& t = run.trainer;
@@ -45,13 +41,11 @@ class Ranks : public testing::Test {
     t.optimization.per_device_train_batch_size = 2;
     t.optimization.gradient_accumulation_steps = micro_batches / ranks;
     t.optimization.num_train_epochs = 2;
-    t.logging.output_dir = (directory_.path() / name).string();
     t.logging.evaluation_strategy = "steps";
     t.logging.eval_steps = 2;
     t.logging.save_steps = 2;
     t.logging.logging_steps = 1;
     t.resolved_options = {{"gradient_accumulation_steps", micro_batches / ranks}};
-    std::filesystem::create_directories(t.logging.output_dir);
     return run;
   }
 

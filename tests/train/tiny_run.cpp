@@ -48,6 +48,17 @@ TemporaryDirectory::~TemporaryDirectory() {
   remove_quietly(path_);
 }
 
+TinyRun tiny_run(const std::filesystem::path& directory, const std::string& name) {
+  TinyRun run;
+  run.model_directory = directory / "model";
+  run.data.dataset = (directory / "rows.json").string();
+  run.data.template_name = "baichuan";
+  run.data.dataset_cache_dir = (directory / "cache").string();
+  run.trainer.logging.output_dir = (directory / name).string();
+  std::filesystem::create_directories(run.trainer.logging.output_dir);
+  return run;
+}
+
 TinyResult train(const TinyRun& run) {
   TinyResult result;
   const Tokenizer tokenizer(run.model_directory);

@@ -60,6 +60,9 @@ struct TinyResult {
   std::map<std::string, at::Tensor> weights;  // what was trained, at the end
 };
 
+// Trains the model of `directory`/model on `directory`/rows.json into `directory`/`name`, which is made.
+TinyRun tiny_run(const std::filesystem::path& directory, const std::string& name);
+
 TinyResult train(const TinyRun& run);
 
 // A model directory with the project's own small vocabulary: 13B-shaped, 5 heads, 2 layers, hidden 40.

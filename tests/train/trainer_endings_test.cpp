@@ -25,24 +25,18 @@ class TrainerEndings : public testing::Test {
   }
 
   TinyRun run_into(const std::string& name) {
-    TinyRun run;
-    run.model_directory = directory_.path() / "model";
-    run.data.dataset = (directory_.path() / "rows.json").string();
-    run.data.template_name = "baichuan";
+    TinyRun run = tiny_run(directory_.path(), name);
     run.data.val_size = 4;
-    run.data.dataset_cache_dir = (directory_.path() / "cache").string();
     auto& t = run.trainer;
     t.optimization.learning_rate = 1e-2;
     t.optimization.per_device_train_batch_size = 4;
     t.optimization.num_train_epochs = 2;
-    t.logging.output_dir = (directory_.path() / name).string();
     t.logging.evaluation_strategy = "steps";
     t.logging.logging_steps = 1;
     t.logging.eval_steps = 2;
     t.logging.save_steps = 2;
     t.logging.load_best_model_at_end = true;
     t.resolved_options = {{"seed", 42}};
-    std::filesystem::create_directories(t.logging.output_dir);
     return run;
   }
 

@@ -23,20 +23,14 @@ class TrainerTest : public testing::Test {
   }
 
   TinyRun run_into(const std::string& name) {
-    TinyRun run;
-    run.model_directory = directory_.path() / "model";
-    run.data.dataset = (directory_.path() / "rows.json").string();
-    run.data.template_name = "baichuan";
-    run.data.dataset_cache_dir = (directory_.path() / "cache").string();
+    TinyRun run = tiny_run(directory_.path(), name);
     run.lora.lora_dropout = 0;
     auto& t = run.trainer;
     t.optimization.learning_rate = 1e-2;
     t.optimization.per_device_train_batch_size = 4;
     t.optimization.num_train_epochs = 1;
     t.optimization.disable_shuffling = true;
-    t.logging.output_dir = (directory_.path() / name).string();
     t.logging.logging_steps = 1;
-    std::filesystem::create_directories(t.logging.output_dir);
     return run;
   }
 
