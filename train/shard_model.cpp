@@ -21,13 +21,13 @@ std::size_t model_unit_of(const std::string& parameter, std::size_t layers) {
 }
 
 std::unique_ptr<ShardedParameters> shard_model(BaichuanForCausalLM& model,
-                                               std::vector<std::pair<std::string, at::Tensor>> parameters,
+                                               const std::vector<std::pair<std::string, at::Tensor>>& parameters,
                                                ProcessGroup& group,
                                                const ShardingOptions& options) {
   const std::size_t layers = model.model->layers.size();
   std::vector<ParameterUnit> by_model_unit(layers + 2);
-  for (auto& [name, parameter] : parameters)
-    by_model_unit[model_unit_of(name, layers)].parameters.emplace_back(name, std::move(parameter));
+  for (const auto& [name, parameter] : parameters)
+    by_model_unit[model_unit_of(name, layers)].parameters.emplace_back(name, parameter);
   std::vector<ParameterUnit> units;
   std::vector<std::optional<std::size_t>> place(layers + 2);  // units without trained parameters have none
   for (std::size_t u = 0; u < by_model_unit.size(); ++u) {

@@ -20,7 +20,7 @@ std::size_t model_unit_of(const std::string& parameter, std::size_t layers);
 // Makes the parameters views of flat tensors, a unit each, and lets the model wait for a unit's new values before it
 // computes with them. Nothing may hold on to the parameters' memory of before. Model and group must outlive the result.
 std::unique_ptr<ShardedParameters> shard_model(BaichuanForCausalLM& model,
-                                               std::vector<std::pair<std::string, at::Tensor>> parameters,
+                                               const std::vector<std::pair<std::string, at::Tensor>>& parameters,
                                                ProcessGroup& group,
                                                const ShardingOptions& options);
 
